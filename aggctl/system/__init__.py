@@ -1,0 +1,1 @@
+"""Every side effect of aggctl: files, the cluster, probes, the clock, the journal."""
