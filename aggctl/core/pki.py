@@ -72,7 +72,7 @@ class PkiError(ValueError):
 def new_ca(
     common_name: str, now: datetime, *, algorithm: str = "RSA-2048", lifetime: timedelta = CA_LIFETIME
 ) -> KeyPair:
-    """Make a self-signed CA the way kubeadm does: keyCertSign, digitalSignature, keyEncipherment, a SAN of its name."""
+    """Make a self-signed CA with the key usages of kubeadm's, and its name as a SAN."""
     key = _new_key(algorithm)
     name = _name(common_name, ())
     certificate = (

@@ -1,1 +1,35 @@
 """Checks: pure functions of a Snapshot, used as preconditions, as gates and by doctor."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aggctl.core.checks import apiserver
+from aggctl.core.findings import Finding, NotChecked, Passed
+from aggctl.core.snapshot import NotKnown
+from aggctl.errors import AggctlError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from aggctl.core.findings import Verdict
+    from aggctl.core.plan import Condition
+    from aggctl.core.snapshot import Snapshot
+
+CHECKS: Mapping[str, Callable[..., Passed | Finding]] = {
+    "manifest-in-force": apiserver.runs_manifest,
+    "apiserver-ready": apiserver.ready,
+    "layer-published": apiserver.publishes,
+    "identity-accepted": apiserver.accepts_identity,
+}
+"""What a condition may name. Journals outlive versions: a name, once released, keeps its meaning."""
+
+
+def evaluate(condition: Condition, snapshot: Snapshot) -> Verdict:
+    """Evaluate one condition; an answer that could not be had is NotChecked, never a pass."""
+    try:
+        return CHECKS[condition.check](snapshot, **dict(condition.arguments))
+    except NotKnown as not_known:
+        return NotChecked(not_known.unknown)
+    except AggctlError as error:  # a file that is no manifest any more
+        return Finding(error.code, "error", condition.check, error.message, error.do)

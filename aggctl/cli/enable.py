@@ -1,0 +1,133 @@
+"""`aggctl enable`."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from aggctl.cli import options as o
+from aggctl.cli.wiring import Manners, asker, node_ports, run_command
+from aggctl.core import pki
+from aggctl.core.need import Wanted
+from aggctl.errors import Refused, UsageError
+from aggctl.workflows.enable import Manner, enable
+
+if TYPE_CHECKING:
+    from aggctl.core.report import Report
+
+
+CA_NAMES = ("front-proxy-ca.crt", "front-proxy-ca.key")
+
+
+class Routing(StrEnum):
+    """What to do about --enable-aggregator-routing."""
+
+    on = "on"
+    off = "off"
+    keep = "keep"
+
+
+def enable_command(
+    root: o.Root = "/",
+    manifest: Annotated[
+        str,
+        typer.Option(
+            "--manifest", metavar="FILE", help="The static Pod; default: found where the kubelet reads."
+        ),
+    ] = "",
+    pki_dir: Annotated[
+        str, typer.Option("--pki-dir", "--cert-dir", metavar="DIR", help="Where new certificates go.")
+    ] = "",
+    ca_from: Annotated[
+        str,
+        typer.Option(
+            "--ca-from", metavar="DIR", help="Take front-proxy-ca.crt and .key from there; not below --root."
+        ),
+    ] = "",
+    routing: Annotated[
+        Routing | None,
+        typer.Option(
+            "--routing", help="Let the aggregator dial endpoints; default on, unless set off on purpose."
+        ),
+    ] = None,
+    key_algorithm: Annotated[
+        str, typer.Option("--key-algorithm", metavar="NAME", help=f"One of {', '.join(pki.KEY_ALGORITHMS)}.")
+    ] = "RSA-2048",
+    repair: Annotated[bool, typer.Option("--repair", help="Replace what is wrong, too.")] = False,
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until kube-apiserver is back.")] = True,
+    timeout: o.Timeout = "4m",
+    dry_run: o.DryRun = False,
+    yes: o.Yes = False,
+    kubeconfig: o.Kubeconfig = "",
+    context: o.Context = "",
+    request_timeout: o.RequestTimeout = "5s",
+    output: o.OutputOption = o.Output.text,
+    quiet: o.Quiet = False,
+    verbose: o.Verbose = False,
+    no_color: o.NoColor = False,
+) -> None:
+    r"""Switch the aggregation layer on, on this control-plane node, and prove it.
+
+    Adds the flags and certificates that are missing, restarts kube-apiserver, waits until it is back and
+    accepts the front-proxy certificate, and puts everything back when it does not.
+
+    \b
+    Examples:
+      sudo aggctl enable --dry-run
+      sudo aggctl enable --yes
+      sudo aggctl enable --ca-from /root/front-proxy     (a further control-plane node)
+    """
+    manners = Manners(output, yes, quiet, verbose, no_color)
+
+    def work() -> Report:
+        if key_algorithm not in pki.KEY_ALGORITHMS:
+            raise UsageError(
+                "key-algorithm-unknown",
+                f"there is no key algorithm {key_algorithm!r}",
+                expected=", ".join(pki.KEY_ALGORITHMS),
+                do="for example: --key-algorithm ECDSA-P256",
+            )
+        wanted = Wanted(
+            routing=routing or Routing.on,
+            routing_asked=routing is not None,
+            repair=repair,
+            key_algorithm=key_algorithm,
+            manifest=manifest,
+            pki_dir=pki_dir,
+            deadline=o.seconds(timeout),
+            ca=_given_ca(ca_from),
+        )
+        ports = node_ports(root, kubeconfig, context, o.seconds(request_timeout), manners)
+        return enable(ports, wanted, Manner(dry_run, asker(manners), wait))
+
+    raise typer.Exit(run_command("enable", manners, work))
+
+
+def _given_ca(folder: str) -> pki.KeyPair | None:
+    if not folder:
+        return None
+    certificate, key = (Path(folder) / name for name in CA_NAMES)
+    try:
+        pair = pki.KeyPair(certificate.read_bytes(), key.read_bytes() if key.exists() else b"")
+        first = pki.read_certificates(pair.certificate)[0]
+        matches = not pair.key or pki.public_key_of(pair.key) == first.public_key
+    except (OSError, pki.PkiError) as error:
+        raise _bad_ca(folder, str(error)) from error
+    if not first.is_ca:
+        raise _bad_ca(folder, f"{certificate} ({first.subject}) is no CA")
+    if not matches:
+        raise _bad_ca(folder, f"{key} is not the key of {certificate}")
+    return pair
+
+
+def _bad_ca(folder: str, found: str) -> Refused:
+    return Refused(
+        "given-ca-not-usable",
+        f"the CA in {folder} cannot be used",
+        found=found,
+        expected=f"{CA_NAMES[0]}, and {CA_NAMES[1]} where certificates are to be issued",
+        do="copy both from a node where the layer is on",
+    )

@@ -1,0 +1,68 @@
+"""`aggctl rollback`, `aggctl history`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from aggctl.cli import options as o
+from aggctl.cli.wiring import Manners, asker, node_ports, run_command
+from aggctl.workflows.rollback import history, rollback
+
+if TYPE_CHECKING:
+    from aggctl.core.report import Report
+
+
+def rollback_command(
+    root: o.Root = "/",
+    force: Annotated[
+        bool, typer.Option("--force", help="Also where registered APIs would stop answering.")
+    ] = False,
+    dry_run: o.DryRun = False,
+    yes: o.Yes = False,
+    kubeconfig: o.Kubeconfig = "",
+    context: o.Context = "",
+    request_timeout: o.RequestTimeout = "5s",
+    output: o.OutputOption = o.Output.text,
+    quiet: o.Quiet = False,
+    verbose: o.Verbose = False,
+    no_color: o.NoColor = False,
+) -> None:
+    r"""Undo the last change, or one that was interrupted; works with the API down.
+
+    Every file comes back byte for byte with its mode and owner, unless somebody else changed it since.
+
+    \b
+    Examples:
+      sudo aggctl rollback --dry-run
+      sudo aggctl rollback --yes
+    """
+    manners = Manners(output, yes, quiet, verbose, no_color)
+
+    def work() -> Report:
+        ports = node_ports(root, kubeconfig, context, o.seconds(request_timeout), manners)
+        return rollback(ports, asker(manners), dry_run=dry_run, force=force)
+
+    raise typer.Exit(run_command("rollback", manners, work))
+
+
+def history_command(
+    root: o.Root = "/",
+    output: o.OutputOption = o.Output.text,
+    quiet: o.Quiet = False,
+    verbose: o.Verbose = False,
+    no_color: o.NoColor = False,
+) -> None:
+    r"""List the changes that aggctl made on this node, newest first.
+
+    \b
+    Example:
+      sudo aggctl history
+    """
+    manners = Manners(output, quiet=quiet, verbose=verbose, no_color=no_color)
+
+    def work() -> Report:
+        return history(node_ports(root, "", "", 5.0, manners))
+
+    raise typer.Exit(run_command("history", manners, work))

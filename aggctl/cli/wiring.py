@@ -1,0 +1,132 @@
+"""The one place that builds real ports, runs a workflow, and turns what comes back into output and status."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from aggctl.cli import render
+from aggctl.cli.options import Output
+from aggctl.cli.progress import ConsoleProgress
+from aggctl.core.snapshot import AskAs, ClockSkew, Existing, FileAt, FolderAt, KeyAt, ObjectAt, ReadyAt
+from aggctl.errors import AggctlError, Interrupted, Refused
+from aggctl.system.clock import Clock
+from aggctl.system.cluster import Cluster
+from aggctl.system.files import Files
+from aggctl.system.journal import Journal
+from aggctl.system.kubeconfig import find_credentials
+from aggctl.system.ports import Ports
+from aggctl.system.probes import Probes
+from aggctl.system.signals import Stop
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from aggctl.core.report import Report
+    from aggctl.core.snapshot import Question
+
+ADMIN_CONFIGS = ("/etc/kubernetes/admin.conf", "/etc/kubernetes/super-admin.conf")
+_OF_FILES = (FileAt, KeyAt, FolderAt, Existing)
+_OF_CLUSTER = (ObjectAt, ReadyAt, ClockSkew, AskAs)
+
+
+@dataclass(frozen=True, slots=True)
+class Manners:
+    """How the user wants to be talked to."""
+
+    output: Output
+    yes: bool = False
+    quiet: bool = False
+    verbose: bool = False
+    no_color: bool = False
+
+    def console(self, *, stderr: bool) -> Console:
+        """A console that does not decorate what goes into a pipe."""
+        return Console(stderr=stderr, no_color=self.no_color or None, soft_wrap=True, highlight=False)
+
+
+def node_ports(root: str, kubeconfig: str, context: str, request_timeout: float, manners: Manners) -> Ports:
+    """Ports for a command that works on this node."""
+    if not Path(root).is_dir():
+        raise Refused("no-root", f"there is no folder {root}", do="name the root of a node by --root DIR")
+    files = Files(root)
+    admin = next((path for each in ADMIN_CONFIGS if Path(path := files.host_path(each)).exists()), "")
+    cluster = Cluster(partial(find_credentials, kubeconfig, context, admin), files, request_timeout)
+    probes = Probes(root)
+
+    def look(question: Question) -> Any:
+        if isinstance(question, _OF_FILES):
+            return files.look(question)
+        return cluster.look(question) if isinstance(question, _OF_CLUSTER) else probes.look(question)
+
+    quiet = manners.quiet or manners.output is Output.json
+    return Ports(
+        look=look,
+        files=files,
+        journal=Journal(root),
+        clock=Clock(),
+        progress=ConsoleProgress(manners.console(stderr=True), quiet=quiet),
+        stop=Stop(),
+    )
+
+
+def asker(manners: Manners) -> Callable[[Report], bool]:
+    """Show the plan and ask; without a terminal only --yes is an answer."""
+
+    def confirm(planned: Report) -> bool:
+        talk = manners.console(stderr=True)
+        if manners.output is Output.text and not manners.quiet:
+            render.show_report(planned, talk, verbose=manners.verbose)
+        if manners.yes:
+            return True
+        if not sys.stdin.isatty():
+            raise Refused(
+                "not-confirmed",
+                "there is no terminal to ask on",
+                expected="--yes, to apply without being asked",
+                do="look at the plan by --dry-run, then run again with --yes",
+            )
+        talk.print("Apply? [y/N] ", end="", markup=False)
+        return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+    return confirm
+
+
+def run_command(command: str, manners: Manners, work: Callable[[], Report]) -> int:
+    """Run a workflow, show what it reports or raises, and give the exit status."""
+    try:
+        report = work()
+    except AggctlError as error:
+        return _fail(command, manners, error)
+    except KeyboardInterrupt:
+        return _fail(
+            command,
+            manners,
+            Interrupted("interrupted", "interrupted; nothing was changed", do="run it again"),
+        )
+    with contextlib.suppress(BrokenPipeError, OSError):
+        if manners.output is Output.json:
+            render.write_json(report)
+        else:
+            render.show_report(report, manners.console(stderr=False), verbose=manners.verbose)
+        sys.stdout.flush()
+    return report.exit_status
+
+
+def _fail(command: str, manners: Manners, error: AggctlError) -> int:
+    outcome = error.outcome if error.exit_status != Interrupted.exit_status else "rolled-back"
+    with contextlib.suppress(BrokenPipeError, OSError):
+        if manners.output is Output.json:
+            json.dump(render.error_document(command, error, outcome), sys.stdout, indent=2)
+            sys.stdout.write("\n")
+        else:
+            render.show_error(error, manners.console(stderr=True), verbose=manners.verbose)
+        sys.stdout.flush()
+    return error.exit_status

@@ -1,0 +1,310 @@
+"""Decide how to switch the layer on: from a Snapshot to a Sight of the node, and from that to a Plan."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from aggctl.core import flags as f
+from aggctl.core.cluster_view import ClusterView, broken_by_routing, see_cluster
+from aggctl.core.findings import Finding
+from aggctl.core.layer_files import LayerFiles, see_files
+from aggctl.core.manifest import edit_manifest
+from aggctl.core.need import Need, Wanted, find_need
+from aggctl.core.node import Node, see_node
+from aggctl.core.plan import Condition, FileChange, FolderChange, Gate, Plan, Step, stamp
+from aggctl.core.report import ShownChange
+from aggctl.core.snapshot import NotKnown
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import datetime
+
+    from aggctl.core.pki import KeyPair
+    from aggctl.core.snapshot import FolderSeen, Snapshot, Stamp, Unknown
+
+MINIMUM_MINOR = 7
+"""The aggregation layer came with Kubernetes 1.7."""
+
+STEADY_SECONDS = 3.0
+"""After an undo the old kube-apiserver must stay this long: the kubelet may still be about to stop it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """All that `enable` goes by. `cluster` is None where the API does not answer, `silence` says why."""
+
+    node: Node
+    files: LayerFiles
+    host_folder: FolderSeen | None
+    cluster: ClusterView | None
+    silence: Unknown | None
+    need: Need
+    problems: tuple[Finding, ...]
+
+    @property
+    def restarts(self) -> bool:
+        """Whether the manifest changes, and so kube-apiserver restarts."""
+        return bool(self.need.flags or self.need.mounts)
+
+
+@dataclass(frozen=True, slots=True)
+class Minted:
+    """Certificates made or brought for this plan; None where the present ones stay."""
+
+    ca: KeyPair | None = None
+    client: KeyPair | None = None
+
+
+def see(snapshot: Snapshot, wanted: Wanted, now: datetime) -> Sight:
+    """Look at node, files and cluster, and decide what is needed; Refused where there is no way on."""
+    node = see_node(snapshot, wanted.manifest)
+    files = see_files(snapshot, node, wanted.pki_dir.rstrip("/"))
+    cluster, silence = _cluster(snapshot, node.server)
+    need = find_need(node, files, cluster, wanted, now)
+    host_folder = snapshot.folder(files.folder.host)
+    problems = [*need.problems, *_version_problems(node, cluster)]
+    if silence and not wanted.repair:
+        problems.append(_silent(silence))
+    if not problems:
+        problems += _late_problems(snapshot, Sight(node, files, host_folder, cluster, silence, need, ()))
+    return Sight(node, files, host_folder, cluster, silence, need, tuple(problems))
+
+
+def plan_enable(sight: Sight, minted: Minted, wanted: Wanted) -> Plan:
+    """The steps: certificates first, each after its key, and the manifest last; the gate is on the last."""
+    blobs: dict[str, bytes] = {}
+    steps = [*_folder_step(sight), *_certificate_steps(sight, minted, blobs), *_manifest_step(sight, blobs)]
+    if steps:
+        gate = Gate(live_conditions(sight), wanted.deadline)
+        steps[-1] = replace(steps[-1], gate=gate, undo_gate=_undo_gate(sight, wanted))
+    keep = (sight.files.ca_at.host, sight.files.ca_key_at) if sight.need.ca_source else ()
+    return Plan("enable", "switch the aggregation layer on", tuple(steps), blobs, keep)
+
+
+def live_conditions(sight: Sight) -> tuple[Condition, ...]:
+    """What is true where the layer is on: the gate of `enable`, and the proof of "nothing to do"."""
+    node, files = sight.node, sight.files
+    return (
+        _runs(node, sight.need),
+        Condition("apiserver-ready", (("server", node.server), ("manifest", node.manifest.path))),
+        Condition(
+            "layer-published",
+            (("server", node.server), ("ca", files.ca_at.host), ("names", ",".join(sight.need.names))),
+        ),
+        Condition(
+            "identity-accepted",
+            (
+                ("server", node.server),
+                ("certificate", files.certificate_at.host),
+                ("key", files.key_at.host),
+            ),
+        ),
+    )
+
+
+def shown_changes(sight: Sight, plan: Plan) -> tuple[ShownChange, ...]:
+    """The plan for people; a key shows as its name alone, the manifest as a diff."""
+    return tuple(_shown(sight, step.change, plan) for step in plan.steps)
+
+
+# --- what stands in the way -------------------------------------------------------------------------------
+
+
+def _cluster(snapshot: Snapshot, server: str) -> tuple[ClusterView | None, Unknown | None]:
+    try:
+        return see_cluster(snapshot, server), None
+    except NotKnown as not_known:
+        return None, not_known.unknown
+
+
+def _silent(silence: Unknown) -> Finding:
+    return Finding(
+        code=silence.code,
+        severity="error",
+        subject="kube-apiserver",
+        message=silence.reason,
+        expected="an answer, to see which front-proxy CA the cluster publishes and which nodes it has",
+        fix=f"aggctl explain {silence.code}",
+    )
+
+
+def _version_problems(node: Node, cluster: ClusterView | None) -> Iterator[Finding]:
+    version = cluster.version if cluster else node.manifest.image.rpartition(":")[2]
+    parts = version.lstrip("v").split(".")
+    if len(parts) > 1 and parts[0] == "1" and parts[1].isdigit() and int(parts[1]) < MINIMUM_MINOR:
+        yield Finding(
+            code="version-too-old",
+            severity="error",
+            subject="kube-apiserver",
+            message=f"kube-apiserver {version} has no aggregation layer",
+            expected="v1.7 or later",
+            fix="upgrade the cluster first",
+        )
+
+
+def _late_problems(snapshot: Snapshot, sight: Sight) -> Iterator[Finding]:
+    """Preconditions that are worth a look only where the rest is in order."""
+    node, files, need, host_folder = sight.node, sight.files, sight.need, sight.host_folder
+    writes = [node.folder] if need.flags or need.mounts else []
+    if (need.ca_source or need.client_name) and host_folder:
+        if host_folder.link:
+            yield _linked(files.folder.host, host_folder.link)
+        writes.append(host_folder)
+    if any(not folder.writable for folder in writes):
+        yield _not_writable(node, files)
+    process = node.process or (node.processes[-1] if node.processes else None)
+    if need.flags and process:
+        yield from _refused_flags(snapshot, node, process.pid, need)
+    if need.flags.get(f.ROUTING) == "true" and sight.cluster:
+        yield from _routing_problems(snapshot, node.server, sight.cluster)
+
+
+def _refused_flags(snapshot: Snapshot, node: Node, pid: int, need: Need) -> Iterator[Finding]:
+    try:
+        complaint = snapshot.complaint(pid, tuple(sorted(need.flags.items())))
+    except NotKnown:
+        return  # the gate will tell; a binary that cannot be asked is no fault of the flags
+    if complaint:
+        yield Finding(
+            code="flag-refused",
+            severity="error",
+            subject=node.manifest.path,
+            message=f"the running kube-apiserver refuses the new flags: {complaint}",
+            expected="flags that this version takes",
+            fix=f"correct {node.manifest.path}, then run again",
+        )
+
+
+def _routing_problems(snapshot: Snapshot, server: str, cluster: ClusterView) -> Iterator[Finding]:
+    for api, reason in broken_by_routing(snapshot, server, cluster.aggregated):
+        yield Finding(
+            code="routing-breaks-service",
+            severity="error",
+            subject=api,
+            message=f"{api} would stop answering with --{f.ROUTING}=true: {reason}",
+            expected="Services with endpoints that this node reaches",
+            fix="aggctl enable --routing keep",
+        )
+
+
+def _linked(path: str, target: str) -> Finding:
+    return Finding(
+        code="pki-is-a-link",
+        severity="error",
+        subject=path,
+        message=f"{path} is reached through a symbolic link to {target}; nothing is written through it",
+        expected="a folder",
+        fix=f"name the folder itself: aggctl enable --pki-dir {target}     (it must be mounted into the Pod)",
+    )
+
+
+def _not_writable(node: Node, files: LayerFiles) -> Finding:
+    return Finding(
+        code="folder-not-writable",
+        severity="error",
+        subject=node.manifest.path.rpartition("/")[0],
+        message=f"{node.manifest.path.rpartition('/')[0]} or {files.folder.host} cannot be written",
+        expected="a file system that is mounted writable, and the rights of root",
+        fix="sudo aggctl enable     (on an immutable system its own configuration is the way)",
+    )
+
+
+# --- the plan ---------------------------------------------------------------------------------------------
+
+
+def _folder_step(sight: Sight) -> Iterator[Step]:
+    if sight.host_folder is None and (sight.need.ca_source or sight.need.client_name):
+        folder = sight.files.folder.host
+        yield Step(f"folder {folder}", FolderChange(folder, 0o755))
+
+
+def _certificate_steps(sight: Sight, minted: Minted, blobs: dict[str, bytes]) -> Iterator[Step]:
+    files = sight.files
+    owner = sight.host_folder or sight.node.folder
+    wanted = [
+        (files.ca_key_at, minted.ca.key if minted.ca else b"", 0o600),
+        (files.ca_at.host, minted.ca.certificate if minted.ca else b"", 0o644),
+        (files.key_at.host, minted.client.key if minted.client else b"", 0o600),
+        (files.certificate_at.host, minted.client.certificate if minted.client else b"", 0o644),
+    ]
+    for path, content, mode in wanted:
+        if content:
+            before = _before(sight, path)
+            after = stamp(
+                content, mode, before.uid if before else owner.uid, before.gid if before else owner.gid
+            )
+            blobs[after.digest] = content
+            yield Step(path, FileChange(path, before, after))
+
+
+def _before(sight: Sight, path: str) -> Stamp | None:
+    files = sight.files
+    present = {
+        files.ca_at.host: files.ca,
+        files.ca_key_at: files.ca_key,
+        files.key_at.host: files.key,
+        files.certificate_at.host: files.certificate_file,
+    }[path]
+    return present.stamp if present else None
+
+
+def _manifest_step(sight: Sight, blobs: dict[str, bytes]) -> Iterator[Step]:
+    if not sight.restarts:
+        return
+    node = sight.node
+    content = edit_manifest(node.manifest, sight.need.flags, sight.need.mounts).encode()
+    before = node.file.stamp
+    after = stamp(content, before.mode, before.uid, before.gid)
+    blobs[before.digest], blobs[after.digest] = node.file.content, content
+    yield Step(node.manifest.path, FileChange(node.manifest.path, before, after))
+
+
+def _undo_gate(sight: Sight, wanted: Wanted) -> Gate | None:
+    """Healthy again, where it was healthy before; where the API was down its files are all that is owed."""
+    if sight.cluster is None or sight.node.process is None:
+        return None
+    return Gate(
+        (
+            Condition("manifest-in-force", (("manifest", sight.node.manifest.path),)),
+            Condition("apiserver-ready", (("server", sight.node.server),)),
+        ),
+        wanted.deadline,
+        steady=STEADY_SECONDS,
+    )
+
+
+def _runs(node: Node, need: Need) -> Condition:
+    """The new process by its arguments; by being another one, where a mount is all that changes."""
+    process = node.process
+    same_arguments = need.mounts and not need.flags and process is not None
+    unlike = f"{process.pid}:{process.started:.0f}" if same_arguments and process else ""
+    return Condition("manifest-in-force", (("manifest", node.manifest.path), ("unlike", unlike), ("logs", 1)))
+
+
+def _shown(sight: Sight, change: FileChange | FolderChange, plan: Plan) -> ShownChange:
+    if isinstance(change, FolderChange):
+        return ShownChange("create", change.path, "0755   folder")
+    action = "change" if change.before else "create"
+    if change.path == sight.node.manifest.path and change.before and change.after:
+        old, new = (plan.blobs[each.digest].decode() for each in (change.before, change.after))
+        return ShownChange(action, change.path, "", unified_diff(old, new, change.path))
+    mode = f"{change.after.mode:04o}" if change.after else ""
+    return ShownChange(action, change.path, f"{mode}   {_purpose(sight, change.path)}".rstrip())
+
+
+def _purpose(sight: Sight, path: str) -> str:
+    source = {"mint": "a new CA, 10 y", "given": "from --ca-from", "kept": "the CA of an earlier try"}
+    if path == sight.files.ca_at.host:
+        return source.get(sight.need.ca_source, "")
+    if path == sight.files.certificate_at.host:
+        return f"CN {sight.need.client_name or 'as given'}, 1 y"
+    owner = sight.files.ca_at.host if path == sight.files.ca_key_at else sight.files.certificate_at.host
+    return f"key of {owner}"
+
+
+def unified_diff(old: str, new: str, path: str) -> str:
+    """A unified diff; long lines are cut, as a probe's headers may hold a token."""
+    lines = difflib.unified_diff(old.splitlines(), new.splitlines(), path, path, n=1, lineterm="")
+    return "\n".join(line if len(line) <= 160 else f"{line[:60]}…" for line in lines)  # noqa: PLR2004 -- columns

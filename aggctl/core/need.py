@@ -1,0 +1,350 @@
+"""What a node lacks for the layer to be on: flags, files, mounts. Decided from what was seen, nothing minted.
+
+What works stays: other paths, names and CAs that agree with each other are kept. What is missing is added.
+What is wrong is refused with its cause, or replaced where the user asked for `--repair`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from aggctl.core import flags as f
+from aggctl.core import pki
+from aggctl.core.findings import Finding
+from aggctl.core.layer_files import authority_findings, client_findings, mount_findings
+from aggctl.core.manifest import NewMount
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import datetime
+
+    from aggctl.core.cluster_view import ClusterView
+    from aggctl.core.layer_files import LayerFiles, Place
+    from aggctl.core.node import Node
+    from aggctl.core.pki import KeyPair
+
+_UNSAFE_MOUNTS = frozenset(
+    {"", "/", "/bin", "/boot", "/dev", "/etc", "/home", "/lib", "/lib64", "/proc", "/root", "/run", "/sbin"}
+    | {"/sys", "/tmp", "/usr", "/usr/bin", "/var", "/var/lib", "/var/run", "/etc/kubernetes/manifests"}  # noqa: S108 -- compared with, never written to
+)
+_MENDED_BY_REPAIR = frozenset(
+    {"flag-value-wrong", "client-name-not-allowed", "client-certificate-expired", "client-key-missing"}
+    | {"client-certificate-of-another-ca", "client-certificate-without-client-auth", "client-key-mismatch"}
+    | {"client-key-not-readable", "certificate-not-readable"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the user asked `enable` for. `ca` is what --ca-from gave; its key may be empty."""
+
+    routing: str = "on"
+    routing_asked: bool = False
+    repair: bool = False
+    key_algorithm: str = "RSA-2048"
+    manifest: str = ""
+    pki_dir: str = ""
+    deadline: float = 240.0
+    ca: KeyPair | None = field(default=None, repr=False)
+    kept: KeyPair | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """What is to be done. `ca_source` is "", "mint", "given" or "kept"; `client_name` that of a new leaf."""
+
+    flags: dict[str, str]
+    mounts: tuple[NewMount, ...]
+    ca_source: str
+    client_name: str
+    names: tuple[str, ...]
+    notes: tuple[Finding, ...]
+    problems: tuple[Finding, ...]
+
+    @property
+    def nothing(self) -> bool:
+        """Whether the node has all that it needs."""
+        return not (self.flags or self.mounts or self.ca_source or self.client_name)
+
+
+def find_need(
+    node: Node, files: LayerFiles, cluster: ClusterView | None, wanted: Wanted, now: datetime
+) -> Need:
+    """Decide what is missing; what is wrong and not to be mended here comes back as `problems`."""
+    in_use = node.layer.ca is not None
+    findings = [
+        *f.flag_findings(node.manifest),
+        *files.unreadable,
+        *authority_findings(files, now, in_use=in_use),
+        *client_findings(files, now),
+        *mount_findings(node, files),
+        *_clock(files, cluster, now),
+    ]
+    ca_source, ca_problems = _ca(node, files, cluster, wanted)
+    client_name, client_problems = _client(node, files, findings, ca_source, wanted)
+    names, name_findings = _names(node, files, cluster, client_name)
+    findings += [*ca_problems, *client_problems, *name_findings, *_routing_notes(node, wanted)]
+    errors = [each for each in findings if each.severity == "error"]
+    mended = [each for each in errors if wanted.repair and each.code in _MENDED_BY_REPAIR]
+    return Need(
+        flags=_flags(node, files, names, wanted),
+        mounts=tuple(_mounts(node, files)),
+        ca_source=ca_source,
+        client_name=client_name,
+        names=names,
+        notes=tuple(each for each in findings if each.severity != "error"),
+        problems=(*(each for each in errors if each not in mended), *_unsafe_mounts(node, files)),
+    )
+
+
+def _clock(files: LayerFiles, cluster: ClusterView | None, now: datetime) -> Iterator[Finding]:
+    behind = next((each for each in files.client_authorities if now < each.not_before), None)
+    skew = cluster.skew if cluster else 0.0
+    if behind is None and abs(skew) <= 60:  # noqa: PLR2004 -- seconds; certificates are dated back five minutes
+        return
+    found = (
+        f"the cluster's CA is not valid before {behind.not_before:%Y-%m-%d %H:%M} UTC"
+        if behind
+        else f"kube-apiserver's clock differs by {skew:+.0f} s"
+    )
+    yield Finding(
+        code="clock-wrong",
+        severity="error",
+        subject="clock",
+        message=f"it is {now:%Y-%m-%d %H:%M:%S} UTC on this machine, and {found}",
+        expected="clocks within 60 s, or new certificates are not valid yet",
+        fix="set the clock: chronyc makestep     (or: timedatectl set-ntp true)",
+    )
+
+
+def _ca(
+    node: Node, files: LayerFiles, cluster: ClusterView | None, wanted: Wanted
+) -> tuple[str, list[Finding]]:
+    """Where a CA for this node comes from, empty where the present one stays; one for the whole cluster."""
+    published = {each.fingerprint for each in cluster.published.authorities} if cluster else set()
+    given, kept = _fingerprint(wanted.ca), _fingerprint(wanted.kept)
+    replaces = wanted.repair and bool(given)
+    if files.ca is not None and not replaces:
+        return "", _present_ca(node, files, published, given)
+    if given and published and given not in published:
+        return "", [_another(files, "--ca-from gives another CA than the cluster publishes")]
+    if files.ca_key is not None and not replaces:
+        return "", [_key_without_ca(files)]
+    if given:
+        return "given", []
+    if kept and (not published or kept in published):
+        return "kept", []
+    if published:
+        return "", [_another(files, "the cluster publishes a front-proxy CA and this node has none")]
+    return ("mint", []) if cluster else ("", [_api_needed(files)])
+
+
+def _present_ca(node: Node, files: LayerFiles, published: set[str], given: str) -> list[Finding]:
+    own = {each.fingerprint for each in files.authorities}
+    if given and given not in own:
+        return [_another(files, "--ca-from gives another CA than the one on this node")]
+    if published and own and not published & own and node.layer.ca is None:
+        return [_another(files, "the cluster publishes another front-proxy CA than this node has")]
+    return []
+
+
+def _client(
+    node: Node, files: LayerFiles, findings: list[Finding], ca_source: str, wanted: Wanted
+) -> tuple[str, list[Finding]]:
+    """The name for a new client certificate, empty where the present one stays."""
+    broken = any(each.code.startswith(("client-", "certificate-")) for each in findings)
+    if files.certificate is not None and not ca_source and not (broken and wanted.repair):
+        return "", []
+    if files.certificate is None and files.key is not None and not wanted.repair:
+        return "", [
+            Finding(
+                code="client-key-without-certificate",
+                severity="error",
+                subject=files.key_at.host,
+                message=f"the key is there and its certificate {files.certificate_at.host} is not",
+                expected="both or none",
+                fix="put the certificate back, or issue a new pair by: aggctl enable --repair",
+            )
+        ]
+    if files.certificate is not None and ca_source and not wanted.repair:
+        return "", []  # its chain is judged by the findings
+    can_sign = files.signs or ca_source == "mint" or (ca_source == "given" and _has_key(wanted.ca))
+    if not can_sign and not (ca_source == "kept" and _has_key(wanted.kept)):
+        return "", [_no_ca_key(files, wanted)]
+    allowed = node.layer.names or ()
+    return f.DEFAULT_NAME if f.DEFAULT_NAME in allowed or not allowed else allowed[0], []
+
+
+def _names(
+    node: Node, files: LayerFiles, cluster: ClusterView | None, client_name: str
+) -> tuple[tuple[str, ...], list[Finding]]:
+    """The allowed names: those in use on every node, or the union that clusters publish would break one."""
+    own = client_name or (files.certificate.common_name if files.certificate else "")
+    present = node.layer.names
+    if present is not None:
+        if present and own and own not in present:
+            return (*present, own), [_name_not_allowed(node, files, own)]
+        return present, [_any_name(node)] if not present else []
+    published = cluster.published if cluster else None
+    if published and published.authorities and not published.names and cluster and cluster.peers:
+        return (), [_any_name_elsewhere(node)]
+    return tuple(dict.fromkeys([*(published.names if published else ()), own or f.DEFAULT_NAME])), []
+
+
+def _flags(node: Node, files: LayerFiles, names: tuple[str, ...], wanted: Wanted) -> dict[str, str]:
+    layer = node.layer
+    target = {
+        f.CA: files.ca_at.inside,
+        f.NAMES: ",".join(names),
+        **{name: ",".join(layer.headers[name] or (default,)) for name, default in f.HEADERS.items()},
+        f.CERTIFICATE: files.certificate_at.inside,
+        f.KEY: files.key_at.inside,
+    }
+    missing = {name: value for name, value in target.items() if layer.value(name) is None}
+    repaired = {
+        name: value
+        for name, value in target.items()
+        if wanted.repair and layer.value(name) not in (None, value)
+    }
+    return {**missing, **repaired, **_routing(node, wanted)}
+
+
+def _routing(node: Node, wanted: Wanted) -> dict[str, str]:
+    present = node.layer.routing
+    if wanted.routing == "keep":
+        return {}
+    wish = "true" if wanted.routing == "on" else "false"
+    if present is None:
+        return {f.ROUTING: wish} if wish == "true" else {}
+    if not f.is_boolean(present):
+        return {f.ROUTING: wish} if wanted.repair else {}
+    differs = node.layer.routes != (wish == "true")
+    return {f.ROUTING: wish} if differs and (wanted.repair or wanted.routing_asked) else {}
+
+
+def _routing_notes(node: Node, wanted: Wanted) -> Iterator[Finding]:
+    present = node.layer.routing
+    if wanted.routing == "on" and present and f.is_boolean(present) and not node.layer.routes:
+        if _routing(node, wanted):
+            return
+        yield Finding(
+            code="routing-set-off",
+            severity="warning",
+            subject=node.manifest.path,
+            message=f"--{f.ROUTING}={present} is set on purpose and stays",
+            fix="aggctl enable --routing on     (to change it; one restart)",
+        )
+
+
+def _mounts(node: Node, files: LayerFiles) -> Iterator[NewMount]:
+    taken = {mount.name for mount in node.manifest.mounts}
+    for number, folder in enumerate(_unmounted_folders(files)):
+        name = "front-proxy-certs" if number == 0 else f"front-proxy-certs-{number + 1}"
+        yield NewMount(name if name not in taken else f"aggctl-{name}", folder)
+
+
+def _unsafe_mounts(node: Node, files: LayerFiles) -> Iterator[Finding]:
+    for folder in _unmounted_folders(files):
+        if folder in _UNSAFE_MOUNTS or not folder.startswith("/"):
+            yield Finding(
+                code="file-not-mounted",
+                severity="error",
+                subject=node.manifest.path,
+                message=f"no volume covers {folder or 'a relative path'}, which is not safe to mount",
+                expected="certificates in a folder of their own",
+                fix=f"put them into one, and correct the flags in {node.manifest.path}",
+            )
+
+
+def _unmounted_folders(files: LayerFiles) -> tuple[str, ...]:
+    places: tuple[Place, ...] = (files.ca_at, files.certificate_at, files.key_at)
+    return tuple(dict.fromkeys(each.inside.rpartition("/")[0] for each in places if not each.mounted))
+
+
+def _fingerprint(pair: KeyPair | None) -> str:
+    return pki.read_certificates(pair.certificate)[0].fingerprint if pair else ""
+
+
+def _has_key(pair: KeyPair | None) -> bool:
+    return bool(pair and pair.key)
+
+
+def _another(files: LayerFiles, message: str) -> Finding:
+    return Finding(
+        code="another-ca-published",
+        severity="error",
+        subject=files.ca_at.host,
+        message=message,
+        expected="one front-proxy CA for the whole cluster",
+        fix="copy front-proxy-ca.crt and .key from a node that has them, then: aggctl enable --ca-from DIR",
+    )
+
+
+def _api_needed(files: LayerFiles) -> Finding:
+    return Finding(
+        code="apiserver-not-reachable",
+        severity="error",
+        subject=files.ca_at.host,
+        message="a new CA is needed, and while the API is silent nobody knows whether there is one",
+        expected="a kube-apiserver that answers",
+        fix="start kube-apiserver first, or give the CA by --ca-from DIR",
+    )
+
+
+def _key_without_ca(files: LayerFiles) -> Finding:
+    return Finding(
+        code="front-proxy-ca-missing",
+        severity="error",
+        subject=files.ca_key_at,
+        message=f"the CA's key is there and its certificate {files.ca_at.host} is not",
+        expected="both or none",
+        fix=f"put the certificate back, or move {files.ca_key_at} away",
+    )
+
+
+def _no_ca_key(files: LayerFiles, wanted: Wanted) -> Finding:
+    mismatch = files.ca_key is not None and files.authorities
+    return Finding(
+        code="front-proxy-ca-key-mismatch" if mismatch else "front-proxy-ca-key-missing",
+        severity="error",
+        subject=files.ca_key_at,
+        message="a client certificate is needed, and the key on this node is not the front-proxy CA's"
+        if mismatch
+        else "a client certificate is needed, and the CA is managed elsewhere: its key is not here",
+        expected=f"{files.certificate_at.host} and {files.key_at.host}, signed by that CA",
+        fix="put the pair there, or give the CA with its key by --ca-from DIR"
+        if not wanted.ca
+        else "put the CA's key beside its certificate in the folder that --ca-from names",
+    )
+
+
+def _name_not_allowed(node: Node, files: LayerFiles, name: str) -> Finding:
+    return Finding(
+        code="client-name-not-allowed",
+        severity="error",
+        subject=files.certificate_at.host,
+        message=f"its CN {name} is not among --{f.NAMES}={','.join(node.layer.names or ())}",
+        expected="the CN among the allowed names; a SAN does not count",
+        fix="aggctl enable --repair     (adds the name)",
+    )
+
+
+def _any_name(node: Node) -> Finding:
+    return Finding(
+        code="allowed-names-empty",
+        severity="warning",
+        subject=node.manifest.path,
+        message=f"--{f.NAMES} is empty: every certificate of the front-proxy CA may name any user",
+        fix="aggctl explain allowed-names-empty",
+    )
+
+
+def _any_name_elsewhere(node: Node) -> Finding:
+    return Finding(
+        code="allowed-names-empty",
+        severity="warning",
+        subject=node.manifest.path,
+        message="the other nodes allow any name; a name set here would narrow the list for all of them",
+        fix="aggctl explain allowed-names-empty",
+    )

@@ -1,0 +1,26 @@
+"""Words of others, made fit to show: bounded, and without what a terminal would take for a command."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+_ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
+
+
+def clean(text: str | bytes, limit: int = 300) -> str:
+    """One line of at most `limit` characters; escape sequences and control characters become blanks."""
+    if isinstance(text, bytes):
+        text = text[: limit * 8].decode("utf-8", "replace")
+    plain = _ESCAPES.sub("", text[: limit * 8])
+    plain = "".join(" " if unicodedata.category(each) in ("Cc", "Cf", "Zl", "Zp") else each for each in plain)
+    plain = " ".join(plain.split())
+    return plain if len(plain) <= limit else plain[: limit - 1] + "…"
+
+
+def ago(seconds: float) -> str:
+    """A span of time as people write it: `3 s`, `4 min`, `2 h`, `12 d`."""
+    for size, unit in ((86400, "d"), (3600, "h"), (120, "min")):
+        if seconds >= size:
+            return f"{seconds // (60 if unit == 'min' else size):.0f} {unit}"
+    return f"{seconds:.0f} s" if seconds >= 10 or seconds == int(seconds) else f"{seconds:.1f} s"  # noqa: PLR2004 -- below ten a tenth is worth showing

@@ -1,0 +1,200 @@
+"""Requests to kube-apiservers, each addressed by itself: never a load balancer that picks one."""
+
+from __future__ import annotations
+
+import json
+import ssl
+import threading
+import time
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from aggctl.core.snapshot import AskAs, ClockSkew, ObjectAt, Question, ReadyAt, Unknown, WhoSeen
+from aggctl.core.text import clean
+from aggctl.system.kubeconfig import tls_context
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from urllib3 import BaseHTTPResponse, PoolManager
+
+    from aggctl.system.files import Files
+    from aggctl.system.kubeconfig import Credentials
+
+BODY_LIMIT = 32 * 1024 * 1024
+PROBE_USER = "aggctl-probe"
+"""The harmless user as whom an identity is tried; it has the rights of `system:authenticated`."""
+
+UNAUTHORIZED, FORBIDDEN, NOT_FOUND = 401, 403, 404
+
+
+class Cluster:
+    """The kube-apiservers, asked with the user's credentials; these are read on the first question."""
+
+    def __init__(self, credentials: Callable[[], Credentials], files: Files, timeout: float = 5.0) -> None:
+        self._find = credentials
+        self._files = files
+        self._timeout = timeout
+        self._lock = threading.Lock()
+        self._found: tuple[Credentials, PoolManager] | None = None
+
+    @property
+    def credentials(self) -> Credentials:
+        """The credentials in use; Refused where there are none."""
+        return self._opened()[0]
+
+    def look(self, question: Question) -> Any:
+        """Answer a question by a request; no right, no answer or a body of another kind is Unknown."""
+        from urllib3.exceptions import HTTPError  # noqa: PLC0415 -- 80 ms that --help need not pay
+
+        try:
+            match question:
+                case ObjectAt(path, server):
+                    return self._object(path, server)
+                case ReadyAt(server):
+                    return self._ready(server)
+                case ClockSkew(server):
+                    return self._skew(server)
+                case AskAs(server, certificate, key):
+                    return self._ask_as(server, certificate, key)
+        except (HTTPError, OSError, ValueError) as error:
+            return _no_answer(getattr(question, "server", ""), error)
+        raise TypeError(question)
+
+    def _object(self, path: str, server: str) -> dict[str, Any] | Unknown | None:
+        response, body = self._get(server + path)
+        if response.status == NOT_FOUND:
+            return None
+        if response.status != 200:  # noqa: PLR2004 -- HTTP's own number
+            return _refusal(server, path, response.status, body, self.credentials)
+        found = json.loads(body)
+        if not isinstance(found, dict) or found.get("kind") == "Status":
+            return Unknown(f"{server}{path} answered no object: {clean(body)}", "answer-not-understood")
+        return found
+
+    def _ready(self, server: str) -> str:
+        response, body = self._get(f"{server}/readyz")
+        return "ok" if response.status == 200 else f"HTTP {response.status}: {clean(body)}"  # noqa: PLR2004 -- as above
+
+    def _skew(self, server: str) -> float | Unknown:
+        response, _ = self._get(f"{server}/version")
+        date = response.headers.get("Date", "")
+        try:
+            return parsedate_to_datetime(date).timestamp() - time.time()
+        except (TypeError, ValueError):
+            return Unknown(f"{server} sent no date", "answer-not-understood")
+
+    def _ask_as(self, server: str, certificate: str, key: str) -> WhoSeen:
+        """POST a review of oneself: it answers the name, or 401 where the certificate is not trusted.
+
+        SelfSubjectReview is v1 from 1.28; older servers answer 404 and get an access review of oneself, which
+        every authenticated user may create (201) and nobody anonymous (401, 403).
+        """
+        context = tls_context(
+            self.credentials.authority,
+            Path(self._files.host_path(certificate)).read_bytes(),
+            Path(self._files.host_path(key)).read_bytes(),
+        )
+        status, body = self._review(server, context, "authentication.k8s.io/v1", "SelfSubjectReview", {})
+        if status == NOT_FOUND:
+            spec = {"nonResourceAttributes": {"path": "/version", "verb": "get"}}
+            status, body = self._review(
+                server, context, "authorization.k8s.io/v1", "SelfSubjectAccessReview", spec
+            )
+            return WhoSeen(status, PROBE_USER if status == 201 else "")  # noqa: PLR2004 -- HTTP's own number
+        user = body.get("status", {}).get("userInfo", {}).get("username", "")
+        return WhoSeen(status, clean(str(user), 100))
+
+    def _review(
+        self, server: str, context: ssl.SSLContext, group: str, kind: str, spec: dict[str, Any]
+    ) -> tuple[int, dict[str, Any]]:
+        with self._pool(context) as pool:
+            response = pool.request(
+                "POST",
+                f"{server}/apis/{group}/{kind.lower()}s",
+                body=json.dumps({"apiVersion": group, "kind": kind, "spec": spec}),
+                headers={
+                    "Content-Type": "application/json",
+                    "X-Remote-User": PROBE_USER,
+                    "X-Remote-Group": "system:authenticated",
+                },
+            )
+        try:
+            body = json.loads(response.data)
+        except ValueError:
+            body = {}
+        return response.status, body if isinstance(body, dict) else {}
+
+    def _get(self, url: str) -> tuple[BaseHTTPResponse, bytes]:
+        credentials, pool = self._opened()
+        headers = {"Accept": "application/json"}
+        if credentials.token:
+            headers["Authorization"] = f"Bearer {credentials.token}"
+        response = pool.request("GET", url, headers=headers, preload_content=False)
+        try:
+            body = response.read(BODY_LIMIT + 1)
+        finally:
+            response.release_conn()
+        if len(body) > BODY_LIMIT:
+            raise ValueError("the answer is longer than 32 MiB")
+        return response, body
+
+    def _opened(self) -> tuple[Credentials, PoolManager]:
+        with self._lock:
+            if self._found is None:
+                credentials = self._find()
+                self._found = credentials, self._pool(credentials.context(), credentials.server_name)
+            return self._found
+
+    def _pool(self, context: ssl.SSLContext, server_name: str = "") -> PoolManager:
+        import urllib3  # noqa: PLC0415 -- 80 ms that --help need not pay
+
+        names: dict[str, Any] = {"server_hostname": server_name, "assert_hostname": server_name}
+        return urllib3.PoolManager(
+            ssl_context=context,
+            timeout=urllib3.Timeout(total=self._timeout),
+            retries=False,
+            maxsize=8,
+            **(names if server_name else {}),
+        )
+
+
+def _refusal(server: str, path: str, status: int, body: bytes, credentials: Credentials) -> Unknown:
+    said = clean(_message(body))
+    if status == UNAUTHORIZED:
+        return Unknown(
+            f"{server} does not accept the credentials of {credentials.source} (401 {said})",
+            "kubeconfig-not-accepted",
+        )
+    if status == FORBIDDEN:
+        return Unknown(f"GET {path} is forbidden to {credentials.source}: {said}", "no-rights-in-cluster")
+    return Unknown(f"{server}{path} answered {status}: {said}", "apiserver-not-ready")
+
+
+def _message(body: bytes) -> str:
+    try:
+        return str(json.loads(body)["message"])
+    except (ValueError, KeyError, TypeError):
+        return clean(body)
+
+
+def _no_answer(server: str, error: Exception) -> Unknown:
+    cause = _root_cause(error)
+    said = clean(str(getattr(cause, "strerror", "") or cause))
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return Unknown(
+            f"{server} shows a certificate that is not to be trusted: {said}", "apiserver-not-trusted"
+        )
+    if isinstance(cause, ssl.SSLError):
+        return Unknown(f"TLS with {server} failed: {said}", "apiserver-tls-failed")
+    return Unknown(f"{server} does not answer: {said}", "apiserver-not-reachable")
+
+
+def _root_cause(error: BaseException) -> BaseException:
+    """urllib3 wraps; the operating system's own error is the one that tells."""
+    while True:
+        inner = error.__cause__ or error.__context__ or getattr(error, "reason", None)
+        if not isinstance(inner, BaseException):
+            return error
+        error = inner

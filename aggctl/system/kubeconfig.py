@@ -1,0 +1,191 @@
+"""Credentials for a cluster: read here where they are plain certificates or tokens, else by `kubernetes`.
+
+Plain ones are the rule on a control-plane node, and reading them takes 20 ms where importing the `kubernetes`
+package takes 300. Exec plug-ins, OIDC, in-cluster files and lists of kubeconfigs are that package's work.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import contextlib
+import os
+import ssl
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from aggctl.core.text import clean
+from aggctl.errors import Refused
+
+LIMIT = 2 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """How to reach a cluster and who to be there. `source` says for people where this came from."""
+
+    source: str
+    server: str
+    authority: bytes
+    certificate: bytes = b""
+    key: bytes = field(default=b"", repr=False)
+    token: str = field(default="", repr=False)
+    insecure: bool = False
+    server_name: str = ""
+
+    def context(self) -> ssl.SSLContext:
+        """A TLS context that verifies the server, and shows our certificate where there is one."""
+        return tls_context(self.authority, self.certificate, self.key, insecure=self.insecure)
+
+
+def tls_context(
+    authority: bytes, certificate: bytes = b"", key: bytes = b"", *, insecure: bool = False
+) -> ssl.SSLContext:
+    """A TLS context from PEM in memory; the key goes to OpenSSL through a memory file, never a disk."""
+    context = ssl.create_default_context(cadata=authority.decode("ascii", "replace") if authority else None)
+    # Kubernetes' own CAs carry no Authority Key Identifier, which this flag would demand from Python 3.13 on.
+    context.verify_flags &= ~getattr(ssl, "VERIFY_X509_STRICT", 0)
+    if insecure:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    if certificate:
+        with _memory_file(certificate) as public, _memory_file(key) as private:
+            context.load_cert_chain(public, private)
+    return context
+
+
+def find_credentials(kubeconfig: str, context: str, node_config: str) -> Credentials:
+    """The credentials that are meant: the option, $KUBECONFIG, this node's admin.conf, then kubectl's own.
+
+    Refused where there are none, or where a file is none; the sentence names the file.
+    """
+    chosen = kubeconfig or os.environ.get("KUBECONFIG", "")
+    if not chosen and node_config and Path(node_config).exists():
+        chosen = node_config
+    if chosen and os.pathsep not in chosen:
+        return _read(chosen, context) or _by_library(chosen, context)
+    default = Path.home() / ".kube" / "config"
+    if not chosen and default.exists():
+        return _read(str(default), context) or _by_library(str(default), context)
+    return _by_library(chosen, context)
+
+
+def _read(path: str, wanted: str) -> Credentials | None:
+    """A kubeconfig whose user is certificates or a token; None where it needs the library."""
+    data = _parse(path)
+    try:
+        contexts = {each["name"]: each["context"] for each in data["contexts"]}
+        name = wanted or data["current-context"]
+        if name not in contexts:
+            raise _broken(
+                path, f"it has no context {clean(name, 60)!r}", "name one of its contexts by --context"
+            )
+        cluster = _named(data["clusters"], contexts[name]["cluster"], "cluster")
+        user = _named(data["users"], contexts[name]["user"], "user")
+        if set(user) - {
+            "client-certificate-data",
+            "client-key-data",
+            "client-certificate",
+            "client-key",
+            "token",
+        }:
+            return None
+        if set(cluster) & {"proxy-url"}:
+            return None
+        folder = Path(path).parent
+        return Credentials(
+            source=path,
+            server=str(cluster["server"]).rstrip("/"),
+            authority=_part(cluster, "certificate-authority", folder),
+            certificate=_part(user, "client-certificate", folder),
+            key=_part(user, "client-key", folder),
+            token=str(user.get("token", "")),
+            insecure=bool(cluster.get("insecure-skip-tls-verify", False)),
+            server_name=str(cluster.get("tls-server-name", "")),
+        )
+    except (KeyError, TypeError, AttributeError, StopIteration, binascii.Error) as error:
+        raise _broken(
+            path, f"it is no kubeconfig ({type(error).__name__}: {clean(str(error), 80)})"
+        ) from error
+    except OSError as error:
+        raise _broken(path, f"{error.filename}: {error.strerror}") from error
+
+
+def _parse(path: str) -> Any:
+    from ruamel.yaml import YAML  # noqa: PLC0415 -- 35 ms that --help need not pay
+    from ruamel.yaml.error import YAMLError  # noqa: PLC0415 -- as above
+
+    try:
+        with Path(path).open("rb") as file:
+            content = file.read(LIMIT + 1)
+        if len(content) > LIMIT:
+            raise _broken(path, "it is larger than 2 MiB, so it is no kubeconfig")
+        return YAML(typ="safe", pure=True).load(content)
+    except OSError as error:
+        raise _broken(path, f"{error.strerror}") from error
+    except (YAMLError, UnicodeDecodeError, ValueError) as error:
+        raise _broken(path, "it is no YAML") from error
+
+
+def _named(entries: Any, name: str, kind: str) -> dict[str, Any]:
+    entry: dict[str, Any] = next(each[kind] for each in entries if each["name"] == name)
+    return entry
+
+
+def _part(entry: dict[str, Any], name: str, folder: Path) -> bytes:
+    if entry.get(f"{name}-data"):
+        return base64.b64decode(entry[f"{name}-data"], validate=True)
+    return (folder / entry[name]).read_bytes() if entry.get(name) else b""
+
+
+def _broken(path: str, why: str, do: str = "") -> Refused:
+    return Refused(
+        "kubeconfig-not-usable",
+        f"the kubeconfig {path} cannot be used: {why}",
+        do=do or "give a good one by --kubeconfig FILE (on a control-plane node: /etc/kubernetes/admin.conf)",
+    )
+
+
+def _by_library(chosen: str, context: str) -> Credentials:
+    from kubernetes import client, config  # noqa: PLC0415 -- 300 ms, only where its plug-ins are needed
+
+    configuration = client.Configuration()
+    try:
+        if chosen or not os.environ.get("KUBERNETES_SERVICE_HOST"):
+            load: Any = config.load_kube_config  # the package has no types
+            load(chosen or None, context or None, configuration, persist_config=False)
+        else:
+            load = config.load_incluster_config
+            load(configuration)
+    except config.ConfigException as error:
+        raise Refused(
+            "kubeconfig-missing",
+            f"no kubeconfig was found ({clean(str(error), 120)})",
+            do="give one by --kubeconfig FILE (on a control-plane node: /etc/kubernetes/admin.conf)",
+        ) from error
+    authorization = configuration.get_api_key_with_prefix("authorization") or ""
+    return Credentials(
+        source=chosen or "the default kubeconfig",
+        server=str(configuration.host).rstrip("/"),
+        authority=_file(configuration.ssl_ca_cert),
+        certificate=_file(configuration.cert_file),
+        key=_file(configuration.key_file),
+        token=str(authorization).removeprefix("Bearer "),
+        insecure=not configuration.verify_ssl,
+        server_name=str(getattr(configuration, "tls_server_name", "") or ""),
+    )
+
+
+def _file(path: str | None) -> bytes:
+    return Path(path).read_bytes() if path else b""
+
+
+@contextlib.contextmanager
+def _memory_file(content: bytes) -> Any:
+    descriptor = os.memfd_create("pem", os.MFD_CLOEXEC)
+    try:
+        os.write(descriptor, content)
+        yield f"/proc/self/fd/{descriptor}"
+    finally:
+        os.close(descriptor)

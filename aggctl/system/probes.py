@@ -1,0 +1,149 @@
+"""What a node shows of itself: processes, arguments that a binary takes, sockets, container logs."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from aggctl.core.snapshot import (
+    ArgumentsAccepted,
+    ContainerLogs,
+    Dial,
+    LogSeen,
+    Processes,
+    ProcessSeen,
+    Question,
+    Unknown,
+)
+from aggctl.core.text import clean
+
+DIAL_SECONDS = 2.0
+VERSION_SECONDS = 20.0
+LOG_TAIL = 64 * 1024
+DEFAULT_PORT = "6443"
+_BINARIES = ("kube-apiserver", "apiserver", "hyperkube")
+
+
+class Probes:
+    """Probes of the node whose files lie below `root`. /proc is the machine's own, whatever the root."""
+
+    def __init__(self, root: str = "/") -> None:
+        self._root = os.path.realpath(root)
+
+    def look(self, question: Question) -> Any:
+        """Answer a question about this node; what cannot be seen is Unknown with the reason."""
+        match question:
+            case Processes(port):
+                return self._processes(port)
+            case ArgumentsAccepted(pid, flags):
+                return _accepted(pid, dict(flags))
+            case Dial(address):
+                return _dial(address)
+            case ContainerLogs(namespace, pod, container):
+                return self._logs(namespace, pod, container)
+        raise TypeError(question)
+
+    def _processes(self, port: int) -> tuple[ProcessSeen, ...]:
+        own = _link("/proc/self/ns/net")
+        entries = (entry for entry in Path("/proc").iterdir() if entry.name.isdigit())
+        found = [
+            seen for entry in entries if (seen := self._process(entry, own)) and _port(seen.argv) == port
+        ]
+        return tuple(sorted(found, key=lambda process: process.started))
+
+    def _process(self, entry: Path, network: str) -> ProcessSeen | None:
+        try:
+            words = (entry / "cmdline").read_bytes().split(b"\0")[:-1]
+            if not words or not words[0].decode("utf-8", "replace").rpartition("/")[2].startswith(_BINARIES):
+                return None
+            if _link(str(entry / "ns/net")) != network:
+                return None
+            started = float((entry / "stat").read_bytes().rpartition(b")")[2].split()[19])
+            container_root = _link(str(entry / "cwd"))
+        except (OSError, IndexError, ValueError):
+            return None  # it ended meanwhile, or is somebody else's
+        argv = tuple(word.decode("utf-8", "replace") for word in words)
+        if self._root != "/" and container_root.startswith(self._root.rpartition("/")[0] + "/"):
+            argv = tuple(word.replace(container_root, "") for word in argv)
+        return ProcessSeen(int(entry.name), started, argv)
+
+    def _logs(self, namespace: str, pod: str, container: str) -> tuple[LogSeen, ...] | Unknown:
+        """The kubelet writes /var/log/pods/NAMESPACE_POD-NODE_UID/CONTAINER/RUN.log in the CRI's format."""
+        folder = Path(self._root) / "var/log/pods"
+        try:
+            files = [path for path in folder.glob(f"{namespace}_{pod}*/{container}/*.log") if path.is_file()]
+            runs = [
+                LogSeen(int(path.stem), path.stat().st_mtime, _tail(path))
+                for path in files
+                if path.stem.isdigit()
+            ]
+        except OSError as error:
+            return Unknown(f"the container logs in {folder} cannot be read: {error.strerror}", "no-rights")
+        return tuple(sorted(runs, key=lambda run: run.changed))
+
+
+def _accepted(pid: int, flags: dict[str, str]) -> str | Unknown:
+    """Ask the running binary itself: with --version it parses every flag, then prints and ends (60 ms)."""
+    try:
+        running = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[:-1]
+        words = [word.decode("utf-8", "surrogateescape") for word in running[1:]]
+        done = subprocess.run(
+            [f"/proc/{pid}/exe", *_with_flags(words, flags), "--version"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=VERSION_SECONDS,
+            env={"PATH": "/usr/bin:/bin"},
+            cwd="/",
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return Unknown(
+            f"the binary of process {pid} could not be asked: {clean(str(error))}", "binary-not-asked"
+        )
+    if done.returncode == 0:
+        return ""
+    said = [line for line in done.stderr.decode("utf-8", "replace").splitlines() if line.strip()]
+    errors = [line for line in said if line.lower().startswith("error")]
+    return clean((errors or said or [f"exit status {done.returncode}"])[-1].removeprefix("Error: "))
+
+
+def _with_flags(words: list[str], flags: dict[str, str]) -> list[str]:
+    kept = [word for word in words if _flag_name(word) not in flags]
+    return [*kept, *(f"--{name}={value}" for name, value in flags.items())]
+
+
+def _flag_name(word: str) -> str:
+    return word.lstrip("-").partition("=")[0].replace("_", "-") if word.startswith("--") else ""
+
+
+def _port(argv: tuple[str, ...]) -> int:
+    values = [word.partition("=")[2] for word in argv if _flag_name(word) == "secure-port"]
+    return int(values[-1]) if values and values[-1].isdigit() else int(DEFAULT_PORT)
+
+
+def _dial(address: str) -> str:
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=DIAL_SECONDS).close()
+    except OSError as error:
+        return clean(error.strerror or str(error))
+    return ""
+
+
+_CRI = re.compile(r"^\S+ (?:stdout|stderr) [FP] ")
+
+
+def _tail(path: Path) -> tuple[str, ...]:
+    """The last lines, without the CRI's prefix."""
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - LOG_TAIL))
+        lines = file.read(LOG_TAIL).decode("utf-8", "replace").splitlines()
+    return tuple(clean(_CRI.sub("", line), 500) for line in lines[-40:])
+
+
+def _link(path: str) -> str:
+    return str(Path(path).readlink())

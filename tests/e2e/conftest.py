@@ -1,0 +1,46 @@
+"""What end-to-end tests run against."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+from support.sandboxes import PROGRAMS, Running, sandbox_in
+
+from aggctl.sandbox import components
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture(scope="session", name="programs")
+def _programs() -> dict[str, Path]:
+    """etcd and kube-apiserver; without them the test is skipped, or fails where tiers are required."""
+    found = {name: components.find(components.COMPONENTS[name]) for name in PROGRAMS}
+    missing = [name for name, program in found.items() if program is None]
+    if missing:
+        message = f"{' and '.join(missing)} not built yet: run `aggctl sandbox up` once, or `make test`"
+        (pytest.fail if os.environ.get("AGGCTL_REQUIRE_TIERS") == "1" else pytest.skip)(message)
+    return {name: program.path for name, program in found.items() if program}
+
+
+@pytest.fixture
+def sandbox(
+    programs: dict[str, Path],  # noqa: ARG001 -- asked for to be skipped without them
+    tmp_path: Path,
+) -> Iterator[Running]:
+    """A sandbox of the test's own, with the layer off."""
+    with sandbox_in(tmp_path / "sandbox") as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def shared_sandbox(
+    programs: dict[str, Path],  # noqa: ARG001 -- asked for to be skipped without them
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Running]:
+    """A sandbox with the layer off, for tests that change nothing."""
+    with sandbox_in(tmp_path_factory.mktemp("shared") / "sandbox") as running:
+        yield running
