@@ -9,7 +9,9 @@ import typer
 
 from aggctl import __version__
 from aggctl.cli.enable import enable_command
+from aggctl.cli.explain import explain_command
 from aggctl.cli.rollback import history_command, rollback_command
+from aggctl.cli.sandbox import sandbox_app
 
 app = typer.Typer(
     name="aggctl",
@@ -22,6 +24,8 @@ app = typer.Typer(
 app.command("enable")(enable_command)
 app.command("rollback")(rollback_command)
 app.command("history")(history_command)
+app.command("explain")(explain_command)
+app.add_typer(sandbox_app, name="sandbox")
 
 
 @app.callback()

@@ -41,6 +41,8 @@ def show_changes(report: Report, console: Console) -> None:
         for change in report.changes:
             _line(console, f"{change.target:<20} {change.action:<20} {change.detail}")
         return
+    if report.outcome in ("applied", "rolled-back", "rollback-incomplete"):
+        return  # they were shown as the plan
     if report.changes:
         count = len(report.changes)
         word = "Plan" if report.outcome == "planned" else "Changes"

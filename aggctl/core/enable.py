@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 MINIMUM_MINOR = 7
 """The aggregation layer came with Kubernetes 1.7."""
 
+UNDO_SECONDS = 240.0
+"""Putting back is given its time, however short the deadline of what failed."""
+
 STEADY_SECONDS = 3.0
 """After an undo the old kube-apiserver must stay this long: the kubelet may still be about to stop it."""
 
@@ -270,7 +273,7 @@ def _undo_gate(sight: Sight, wanted: Wanted) -> Gate | None:
             Condition("manifest-in-force", (("manifest", sight.node.manifest.path),)),
             Condition("apiserver-ready", (("server", sight.node.server),)),
         ),
-        wanted.deadline,
+        max(wanted.deadline, UNDO_SECONDS),
         steady=STEADY_SECONDS,
     )
 

@@ -7,19 +7,19 @@ import shutil
 import socket
 import sys
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from aggctl.errors import Refused
+from aggctl.errors import Failed, Refused
 from aggctl.sandbox import components, container, layout, processes, state
 from aggctl.sandbox.files import exclusive
 from aggctl.sandbox.readiness import PortTaken, await_ready
 from aggctl.sandbox.state import State
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
 Did = Literal["made", "restarted", "already"]
 
@@ -67,21 +67,21 @@ def up(
     (60 s at most). A sandbox that is there already keeps its own aggregation, linger and grace.
     """
     existed = directory.exists()
-    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-    directory = directory.resolve()
-    with exclusive(directory, lambda: say(f"another aggctl works on {directory}: waiting for it")):
-        settings = state.load(directory)
+    with _file_trouble(directory):
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with _held(directory, say) as folder:
+        settings = state.load(folder)
         if settings is not None:
-            return _again(directory, settings, say)
-        if any(directory.iterdir()):
-            raise _not_ours(directory)
+            return _again(folder, settings, say)
+        if any(folder.iterdir()):
+            raise _not_ours(folder)
         try:
             programs = _programs(("etcd", "kube-apiserver"), say)
-            return _make(directory, programs, (linger, grace), aggregation=aggregation == "on")
+            return _make(folder, programs, (linger, grace), aggregation=aggregation == "on")
         except BaseException:
-            _clear(directory)
+            _clear(folder)
             if not existed:
-                directory.rmdir()
+                folder.rmdir()
             raise
 
 
@@ -92,32 +92,54 @@ def down(directory: Path, *, say: Callable[[str], None], keep: bool = False) -> 
     """
     if not directory.exists():
         return []
-    directory = directory.resolve()
-    with exclusive(directory, lambda: say(f"another aggctl works on {directory}: waiting for it")):
-        settings = state.load(directory)
+    with _held(directory, say) as folder:
+        settings = state.load(folder)
         if settings is None:
-            raise _not_ours(directory)
-        ended = _stop(directory, settings)
+            raise _not_ours(folder)
+        ended = _stop(folder, settings)
         if not keep:
-            shutil.rmtree(directory)
+            shutil.rmtree(folder)
     return ended
+
+
+@contextmanager
+def _held(directory: Path, say: Callable[[str], None]) -> Iterator[Path]:
+    """Have a sandbox's folder for oneself; gives its path without symbolic links."""
+    folder = directory.resolve()
+    busy = f"another aggctl works on {folder}: waiting for it"
+    with _file_trouble(folder), exclusive(folder, lambda: say(busy)):
+        yield folder
+
+
+@contextmanager
+def _file_trouble(directory: Path) -> Iterator[None]:
+    """No rights, no room: said in a sentence."""
+    try:
+        yield
+    except OSError as error:
+        raise Failed(
+            "sandbox-file-trouble",
+            f"a file of the sandbox in {directory} cannot be used",
+            found=str(error),
+            do="make the folder writable, with 300 MB free, or choose another: --dir",
+        ) from error
 
 
 def _make(
     directory: Path, programs: dict[str, str], patience: tuple[float, float], *, aggregation: bool
 ) -> Sandbox:
     """Make a new sandbox on free ports; when one was taken meanwhile, on others."""
-    for last in (False,) * (ATTEMPTS - 1) + (True,):
+    for tries_left in reversed(range(ATTEMPTS)):
         settings = State(socket.gethostname().lower(), *_free_ports(), programs, *patience)
         try:
             layout.write(directory, settings, aggregation=aggregation)
             return _start(directory, settings, "made")
         except BaseException as error:
             _stop(directory, state.load(directory) or settings)
-            if last or not isinstance(error, PortTaken):
+            if not tries_left or not isinstance(error, PortTaken):
                 raise
             _clear(directory)
-    raise AssertionError  # the last attempt returned or raised
+    raise AssertionError  # the last try returned or raised
 
 
 def _again(directory: Path, settings: State, say: Callable[[str], None]) -> Sandbox:
@@ -129,7 +151,9 @@ def _again(directory: Path, settings: State, say: Callable[[str], None]) -> Sand
     if not dead:
         return _sandbox(directory, settings, "already")
     say(f"{' and '.join(dead)} of the sandbox in {directory} ended: starting again, with the data as it was")
-    return _start(directory, replace(settings, programs=_programs(settings.programs, say)), "restarted")
+    gone = [name for name, path in settings.programs.items() if not Path(path).exists()]
+    settings = replace(settings, programs=settings.programs | _programs(gone, say))
+    return _start(directory, settings, "restarted")
 
 
 def _start(directory: Path, settings: State, did: Did) -> Sandbox:

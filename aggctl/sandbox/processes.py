@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
+"""Signals that a program started from Python would ignore, too, if nobody reset them."""
+
 KILL_WAIT = 5.0
 """Seconds that the kernel gets to remove a process after SIGKILL; it needs a moment under load."""
 
@@ -98,7 +101,15 @@ def launch(
         second,
     ]
     with _working_folder(folder):
-        pid = os.posix_spawn(program, arguments, environment, file_actions=files, setsid=True)
+        pid = os.posix_spawn(
+            program,
+            arguments,
+            environment,
+            file_actions=files,
+            setsid=True,
+            setsigmask=(),
+            setsigdef=IGNORED_BY_PYTHON,
+        )
     process = identify(pid)
     if process is None:  # only where somebody else reaps our children
         raise ProcessLookupError(f"{program} ended before it could be seen")

@@ -280,6 +280,30 @@ def test_a_folder_with_other_files_is_refused_and_left_alone(tmp_path: Path) -> 
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
+@pytest.mark.usefixtures("programs")
+@pytest.mark.parametrize("taken", [0, 1, 2], ids=["etcd", "etcd-peer", "kube-apiserver"])
+def test_a_port_that_was_taken_meanwhile_is_replaced_by_another(
+    taken: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as thief:
+        first = [*control_plane._free_ports()]
+        first[taken] = thief.getsockname()[1]
+        choices = iter([tuple(first), control_plane._free_ports()])
+        monkeypatch.setattr(control_plane, "_free_ports", lambda: next(choices))
+
+        with sandbox_in(tmp_path / "sandbox") as sandbox:
+            assert sandbox.status().healthy
+
+
+def test_a_folder_that_cannot_be_made_is_an_error_in_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+
+    with pytest.raises(Failed, match="cannot be used") as failure:
+        control_plane.up(tmp_path / "file/sandbox", "off", say=print)
+
+    assert "Not a directory" in failure.value.found
+
+
 def test_where_a_program_fails_its_words_are_shown_and_nothing_is_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

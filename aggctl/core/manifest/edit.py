@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
     from aggctl.core.manifest.model import Manifest, NewMount
     from aggctl.core.manifest.program import Placed
-    from aggctl.core.manifest.model import clean
 from aggctl.core.manifest.splice import Fields
 
 _ENOUGH_TO_BE_SORTED = 3
@@ -27,7 +26,7 @@ def standing(manifest: Manifest, name: str) -> Placed | None:
         lines = ", ".join(str(each.flag.line) for each in found)
         raise Refused(
             "flag-set-twice",
-            f"{manifest.path}, lines {lines}: --{name} is set {len(found)} times; only one can be edited.",
+            f"{manifest.path}, lines {lines}: --{name} is set {len(found)} times, not once.",
             do=f"leave one --{name} in the manifest",
         )
     return found[0] if found else None
@@ -142,7 +141,7 @@ def _is_mounted(manifest: Manifest, mount: NewMount) -> bool:
     if any(each.host_path != path or each.sub_path for each in here) or path in manifest.site.shadows:
         raise Refused(
             "mount-path-taken",
-            f"{manifest.path}, line {manifest.site.container.line}: something else is mounted at {mount.path}.",
+            f"{manifest.path}, line {manifest.site.container.line}: another mount is at {mount.path}.",
             do="mount that at another path in the manifest",
         )
     return bool(here)

@@ -49,8 +49,8 @@ class Site:
 class Manifest:
     """A kube-apiserver static Pod.
 
-    `text` is the file exactly, `argv` command then args, `env` what has a literal value, `notes` oddities that
-    are worth a word. `path` is used in messages only.
+    `text` is the file exactly, `argv` command then args, `env` what has a literal value, `notes` what is odd
+    and yet no reason to refuse. `path` is used in messages only.
     """
 
     path: str

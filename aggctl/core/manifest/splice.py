@@ -170,18 +170,19 @@ def _in_brackets(manifest: Manifest, items: Items, index: int, entries: Sequence
         )
     if not nodes:
         return Splice(items.start + 1, items.start + 1, ", ".join(entries))
-    between = _separator(gaps, index)
+    between = _separator(text[items.start : items.end], gaps, index)
     if index < 0:
         return Splice(nodes[0].start, nodes[0].start, "".join(entry + between for entry in entries))
     return Splice(nodes[index].end, nodes[index].end, "".join(between + entry for entry in entries))
 
 
-def _separator(gaps: Sequence[str], index: int) -> str:
+def _separator(source: str, gaps: Sequence[str], index: int) -> str:
     """The comma and the blanks or line break that part the items near this place."""
     candidates = [gaps[index + 1], *gaps[1:-1]]
     if "\n" in gaps[0]:
         candidates.append("," + gaps[0])
-    return next((gap for gap in candidates if re.fullmatch(r"\s*,\s*", gap) and gap.strip() == ","), ", ")
+    usual = "," if '":' in source and '": ' not in source else ", "
+    return next((gap for gap in candidates if gap.strip() == ","), usual)
 
 
 # --- entries of volumeMounts and volumes -----------------------------------------------------------------

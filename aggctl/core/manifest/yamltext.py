@@ -197,7 +197,7 @@ def _not_yaml(text: str, path: str, error: Exception) -> Refused:
     return Refused(
         "manifest-not-yaml",
         f"{path}{at}: the file is no valid YAML ({excerpt(reason)}).",
-        do="mend that line, or put the manifest back from a backup; a systemd unit or an env file is no manifest",
+        do="mend that line, or put the manifest back from a backup; a systemd unit or env file is none",
     )
 
 
@@ -206,7 +206,7 @@ def is_template(path: str, line: int, found: str) -> Refused:
     return Refused(
         "manifest-is-template",
         f"{path}, line {line}: {excerpt(found)} is a placeholder, so the file is a template.",
-        do="render the template first, or add the flags to the template itself",
+        do="render it first, or add the flags to the template itself",
     )
 
 

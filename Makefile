@@ -1,0 +1,51 @@
+# Everything sets itself up: Python 3.11 and make are all that is needed beforehand.
+# AGGCTL_REQUIRE_TIERS=1 turns a tier that cannot run into a failure (CI does).
+
+PYTHON ?= python3
+VENV := .venv
+UV := $(VENV)/bin/uv
+STAMP := $(VENV)/.synced
+export PYTHONDONTWRITEBYTECODE := 1
+PYTEST := $(VENV)/bin/python -m pytest -p no:cacheprovider
+
+.PHONY: demo test check bench format clean
+
+demo: $(STAMP)
+	@$(VENV)/bin/aggctl sandbox demo
+
+test: $(STAMP)
+	@$(VENV)/bin/python -m aggctl.sandbox.components
+	$(VENV)/bin/coverage run -m pytest -p no:cacheprovider $(TESTS)
+	$(VENV)/bin/coverage report --include='aggctl/core/*' --fail-under=100
+
+check: $(STAMP)
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports --no-cache
+
+bench: $(STAMP)
+	@$(VENV)/bin/python bench/run.py
+
+format: $(STAMP)
+	$(VENV)/bin/ruff format .
+	$(VENV)/bin/ruff check --fix .
+
+clean:
+	rm -rf $(VENV) dist
+
+# ensurepip is what Debian splits off into python3-venv; name the package rather than fail with a traceback.
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo 'aggctl needs Python 3.11 or later: make PYTHON=/path/to/python3.11' >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
+	  || { echo 'Python lacks venv. On Debian: apt-get install python3-venv' >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(UV): $(VENV)/bin/python
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check uv
+	@touch $(UV)
+
+$(STAMP): $(UV) pyproject.toml uv.lock
+	$(UV) sync --locked --quiet
+	@touch $(STAMP)
