@@ -44,6 +44,9 @@ READ_LIMIT = 2 * 1024 * 1024
 
 DRAFT_MARK = ".aggctl-draft"
 
+_KEPT_ATTRIBUTES = frozenset({"security.selinux", "system.posix_acl_access"})
+_NO_HARD_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
+
 
 class Changed(Exception):  # noqa: N818 -- a comparison that failed, no error of the program
     """What is on disk is neither what the plan saw nor what it wrote."""
@@ -105,6 +108,8 @@ class Files:
         if isinstance(change, FolderChange):
             self._apply_folder(change)
             return
+        if change.after is None and not self._has_folder(change.path):
+            return  # an undo that was cut short took the folder away already
         with self._place(change.path, write=True) as place:
             self._sweep(place, draft)
             now = self._stamp_at(place)
@@ -157,6 +162,9 @@ class Files:
         moved = link if os.path.normpath(link) != os.path.normpath(path) else ""
         return FolderSeen(tuple(names), writable, info.st_uid, info.st_gid, moved)
 
+    def _has_folder(self, path: str) -> bool:
+        return self._exists(path.rpartition("/")[0] or "/")
+
     def _exists(self, path: str) -> bool:
         try:
             with self._place(path) as place:
@@ -206,6 +214,7 @@ class Files:
             if change.create:
                 with contextlib.suppress(FileExistsError):
                     self._calls.mkdir(place.name, change.mode, dir_fd=place.folder)
+                    self._calls.chmod(place.name, change.mode, dir_fd=place.folder)  # whatever the umask
             else:
                 with contextlib.suppress(FileNotFoundError):
                     self._remove_empty(place)
@@ -224,15 +233,7 @@ class Files:
         temporary = _draft_name(place.name, draft)
         try:
             self._write_draft(place, temporary, after, content, replaced=change.before is not None)
-            if change.before is None:
-                # A link, not a rename: it fails where somebody else made the file meanwhile.
-                self._calls.link(
-                    temporary,
-                    place.name,
-                    src_dir_fd=place.folder,
-                    dst_dir_fd=place.folder,
-                    follow_symlinks=False,
-                )
+            if change.before is None and self._linked(place, temporary):
                 self._calls.unlink(temporary, dir_fd=place.folder)
                 return
             if self._stamp_at(place) != change.before:
@@ -245,6 +246,25 @@ class Files:
             with contextlib.suppress(OSError):
                 self._sweep(place, draft)
             raise
+
+    def _linked(self, place: _Place, temporary: str) -> bool:
+        """Link the draft to its name: unlike a rename that fails where somebody else made the file meanwhile.
+
+        False where the file system has no hard links; a look and a rename are the next best then.
+        """
+        try:
+            self._calls.link(
+                temporary,
+                place.name,
+                src_dir_fd=place.folder,
+                dst_dir_fd=place.folder,
+                follow_symlinks=False,
+            )
+        except OSError as error:
+            if error.errno in _NO_HARD_LINKS:
+                return False
+            raise
+        return True
 
     def _write_draft(
         self, place: _Place, temporary: str, after: Stamp, content: bytes, *, replaced: bool
@@ -260,7 +280,7 @@ class Files:
                 self._calls.fchown(descriptor, after.uid, after.gid)
             self._calls.fchmod(descriptor, after.mode)
             if replaced:
-                _copy_label(place, descriptor)
+                _copy_attributes(place, descriptor)
             self._calls.fsync(descriptor)
         finally:
             self._calls.close(descriptor)
@@ -283,12 +303,18 @@ def _draft_name(name: str, draft: str) -> str:
     return f".{name}{DRAFT_MARK}-{draft}"
 
 
-def _copy_label(place: _Place, descriptor: int) -> None:
-    """Give the draft the SELinux label of the file that it replaces; a node without SELinux has none."""
+def _copy_attributes(place: _Place, descriptor: int) -> None:
+    """Give the draft the label, ACL and user attributes of the file that it replaces.
+
+    Signatures of the content (security.ima, security.evm) are not among them: they would be wrong.
+    """
     with contextlib.suppress(OSError):
-        old = os.open(place.name, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=place.folder)
+        old = os.open(place.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=place.folder)
         try:
-            os.setxattr(descriptor, "security.selinux", os.getxattr(old, "security.selinux"))
+            for name in os.listxattr(old):
+                if name in _KEPT_ATTRIBUTES or name.startswith("user."):
+                    with contextlib.suppress(OSError):
+                        os.setxattr(descriptor, name, os.getxattr(old, name))
         finally:
             os.close(old)
 

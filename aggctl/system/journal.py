@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aggctl.core.plan import Plan, digest, plan_from_json, plan_to_json
+from aggctl.core.plan import FileChange, Plan, digest, plan_from_json, plan_to_json
 from aggctl.errors import Refused
 
 if TYPE_CHECKING:
@@ -66,6 +66,17 @@ class Journal:
         """Ended changes, newest first."""
         return tuple(reversed(self._entries("history")))
 
+    def last_applied(self) -> Entry | None:
+        """The newest change in force; those that a later rollback undid are passed over."""
+        undone: set[str] = set()
+        for entry in self.history():
+            if entry.identity in undone or entry.outcome != "applied":
+                continue
+            if not entry.plan.undoes:
+                return entry
+            undone.add(entry.plan.undoes)
+        return None
+
     def place(self, identity: str) -> str:
         """Where the record of a change lies, for people."""
         for part in ("open", "history"):
@@ -75,16 +86,22 @@ class Journal:
 
     def _entries(self, part: str) -> list[Entry]:
         try:
-            names = sorted(path.name for path in (self._home / part).iterdir())
-        except FileNotFoundError:
-            return []
-        except PermissionError as error:
+            names = self._names(part)
+        except OSError as error:
             raise Refused(
                 "no-rights",
                 f"the journal {self._home} cannot be read: {error.strerror}",
                 do="run as the user who made the change, normally root: sudo aggctl …",
             ) from error
-        return [self._entry(part, name) for name in names if not name.startswith(".")]
+        return [self._entry(part, name) for name in names]
+
+    def _names(self, part: str) -> list[str]:
+        """The records of one folder, oldest first; a leading dot marks what is being made or removed."""
+        try:
+            found = [path.name for path in (self._home / part).iterdir()]
+        except FileNotFoundError:
+            return []
+        return sorted((name for name in found if not name.startswith(".")), key=_age)
 
     def _entry(self, part: str, name: str) -> Entry:
         folder = self._home / part / name
@@ -116,7 +133,7 @@ class Journal:
         """Hold the one lock of this node; Refused where another aggctl holds it or nothing can be written."""
         with _refused_when_unwritable(self._home):
             self._folder(self._home)
-            descriptor = os.open(
+            descriptor = self._calls.open(
                 self._home / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
             )
         try:
@@ -129,8 +146,9 @@ class Journal:
                     f"another aggctl (pid {holder}) is changing this node",
                     do="wait for it to end, then run again",
                 ) from None
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+            with contextlib.suppress(OSError):  # on a full disk others learn no pid; the lock holds all the same
+                self._calls.ftruncate(descriptor, 0)
+                self._calls.pwrite(descriptor, str(os.getpid()).encode(), 0)
             yield
         finally:
             os.close(descriptor)
@@ -142,12 +160,13 @@ class Journal:
         with _refused_when_unwritable(self._home):
             for part in ("open", "history"):
                 self._folder(self._home / part)
-            shutil.rmtree(draft, ignore_errors=True)
+                self._sweep(part)
             try:
                 self._write_entry(draft, plan, now)
                 self._calls.rename(draft, self._home / "open" / identity)
                 self._sync(self._home / "open")
             except BaseException:
+                self._discard(self._home / "open" / identity)
                 shutil.rmtree(draft, ignore_errors=True)
                 raise
         return self.running(identity)
@@ -164,30 +183,52 @@ class Journal:
         self._calls.rename(folder, self._home / "history" / identity)
         with contextlib.suppress(OSError):  # closed is closed; the rest is tidiness
             self._sync(self._home / "history")
-            for old in sorted((self._home / "history").iterdir())[:-RETAINED]:
-                shutil.rmtree(old, ignore_errors=True)
+        with contextlib.suppress(OSError, Refused):
+            self._let_go()
+
+    def _let_go(self) -> None:
+        """Remove old records; never that of the change in force, which `rollback` needs."""
+        names = self._names("history")[:-RETAINED]
+        in_force = self.last_applied() if names else None
+        for name in names:
+            if not in_force or name != in_force.identity:
+                self._discard(self._home / "history" / name)
+
+    def _discard(self, folder: Path) -> None:
+        """Remove a record by first renaming it, so that half of it is never taken for a whole one."""
+        with contextlib.suppress(OSError):
+            gone = folder.with_name(f".{folder.name}")
+            self._calls.rename(folder, gone)
+            shutil.rmtree(gone, ignore_errors=True)
+
+    def _sweep(self, part: str) -> None:
+        """Remove what a crash left half made or half removed; it may hold keys."""
+        for path in (self._home / part).glob(".*"):
+            shutil.rmtree(path, ignore_errors=True)
 
     def keep(self, name: str, content: bytes) -> None:
-        """Put a file, root-only, where the next try looks for it."""
-        self._folder(self._home / "kept")
-        self._write(self._home / "kept" / name, content)
+        """Put a file, root-only, where the next try looks for it; whole or not at all."""
+        folder = self._home / "kept"
+        self._folder(folder)
+        self._write(folder / f".{name}", content)
+        self._calls.rename(folder / f".{name}", folder / name)
+        self._sync(folder)
 
     def forget_kept(self) -> None:
         """Remove what `keep` put away, once the files in force hold it."""
         shutil.rmtree(self._home / "kept", ignore_errors=True)
 
     def _free_identity(self, now: datetime) -> str:
+        """A name by the clock that sorts after all others, even where the clock was set back."""
         base = now.strftime("%Y%m%dT%H%M%S")
-        number, identity = 1, base
-        while self.place(identity):
-            number += 1
-            identity = f"{base}-{number}"
-        return identity
+        newest = max([_age(name) for part in ("open", "history") for name in self._names(part)], default=("", 0))
+        return base if base > newest[0] else f"{newest[0]}-{newest[1] + 1}"
 
     def _write_entry(self, folder: Path, plan: Plan, now: datetime) -> None:
         self._folder(folder)
         self._folder(folder / "blobs")
-        for name, content in plan.blobs.items():
+        for name in _digests(plan):
+            content = plan.blobs[name]
             if name != digest(content):
                 raise ValueError(f"blob {name} is not what it is named after")
             self._write(folder / "blobs" / name, content)
@@ -225,7 +266,10 @@ class Journal:
         path = self._home / "open" / identity / "log.jsonl"
         descriptor = self._calls.open(path, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
-            self._calls.write(descriptor, json.dumps(line).encode() + b"\n")
+            # A blank line first: half a line that a full disk left behind must not swallow this one.
+            view = memoryview(b"\n" + json.dumps(line).encode() + b"\n")
+            while view:
+                view = view[self._calls.write(descriptor, view) :]
             self._calls.fsync(descriptor)
         finally:
             self._calls.close(descriptor)
@@ -286,6 +330,23 @@ def _refused_when_unwritable(home: Path) -> Iterator[None]:
         ) from error
 
 
+def _age(identity: str) -> tuple[str, int]:
+    """What records are sorted by: the second, then the number within it."""
+    base, _, number = identity.partition("-")
+    return base, int(number) if number.isdigit() else 1
+
+
+def _digests(plan: Plan) -> tuple[str, ...]:
+    """Every content that doing or undoing `plan` needs."""
+    stamps = (
+        stamp
+        for step in plan.steps
+        if isinstance(step.change, FileChange)
+        for stamp in (step.change.before, step.change.after)
+    )
+    return tuple(dict.fromkeys(stamp.digest for stamp in stamps if stamp))
+
+
 def _outcome(part: str, details: dict[str, Any], *, undoing: bool) -> str:
     """How a change ended; where a full disk kept that from being written the log tells enough."""
     if part == "open":
@@ -294,9 +355,17 @@ def _outcome(part: str, details: dict[str, Any], *, undoing: bool) -> str:
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:
-    """The lines of a log; a last line that a crash cut short never came into force."""
+    """The lines of a log; one that a crash or a full disk cut short never came into force."""
     complete = path.read_bytes().split(b"\n")[:-1]
-    return [json.loads(line) for line in complete if line]
+    return [found for line in complete if (found := _line(line))]
+
+
+def _line(line: bytes) -> dict[str, Any]:
+    try:
+        found = json.loads(line)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _json_or_nothing(path: Path) -> dict[str, Any]:
