@@ -9,12 +9,16 @@ from aggctl import __version__
 
 def main() -> None:
     """Run aggctl; the exit status is that of the command."""
-    if sys.argv[1:] == ["--version"]:
+    if sys.argv[1:] == ["--version"] and sys.stdout is not None:
         sys.stdout.write(f"aggctl {__version__}\n")
         return
-    from aggctl.cli.app import run  # noqa: PLC0415 -- see above
+    try:
+        from aggctl.cli.app import run  # noqa: PLC0415 -- see above
 
-    sys.exit(run())
+        status = run()
+    except KeyboardInterrupt:  # before a command began, or after it ended
+        status = 130
+    sys.exit(status)
 
 
 if __name__ == "__main__":

@@ -66,3 +66,4 @@ class Interrupted(AggctlError):  # noqa: N818 -- reads as the outcome that it is
     """The user or the system ended the work; everything was put back."""
 
     exit_status = 130
+    outcome = "rolled-back"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -12,6 +13,10 @@ from aggctl.cli.enable import enable_command
 from aggctl.cli.explain import explain_command
 from aggctl.cli.rollback import history_command, rollback_command
 from aggctl.cli.sandbox import sandbox_app
+from aggctl.cli.trouble import mend_streams
+
+if TYPE_CHECKING:
+    from types import FrameType
 
 app = typer.Typer(
     name="aggctl",
@@ -38,9 +43,15 @@ def _root(
 
 
 def run() -> int:
-    """Run the command line; the exit status."""
+    """Run the command line; the exit status. SIGTERM ends it as Ctrl-C does: nothing is left running."""
+    mend_streams()
+    signal.signal(signal.SIGTERM, _as_interrupt)
     try:
         app()
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else 1
     return 0
+
+
+def _as_interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,6 +14,7 @@ from aggctl.cli.wiring import Manners, asker, node_ports, run_command
 from aggctl.core import pki
 from aggctl.core.need import Wanted
 from aggctl.errors import Refused, UsageError
+from aggctl.system.files import READ_LIMIT
 from aggctl.workflows.enable import Manner, enable
 
 if TYPE_CHECKING:
@@ -97,10 +99,11 @@ def enable_command(
             key_algorithm=key_algorithm,
             manifest=manifest,
             pki_dir=pki_dir,
-            deadline=o.seconds(timeout),
+            deadline=o.some_seconds(timeout, "--timeout"),
             ca=_given_ca(ca_from),
         )
-        ports = node_ports(root, kubeconfig, context, o.seconds(request_timeout), manners)
+        patience = o.some_seconds(request_timeout, "--request-timeout")
+        ports = node_ports(root, kubeconfig, context, patience, manners)
         return enable(ports, wanted, Manner(dry_run, asker(manners), wait))
 
     raise typer.Exit(run_command("enable", manners, work))
@@ -111,16 +114,33 @@ def _given_ca(folder: str) -> pki.KeyPair | None:
         return None
     certificate, key = (Path(folder) / name for name in CA_NAMES)
     try:
-        pair = pki.KeyPair(certificate.read_bytes(), key.read_bytes() if key.exists() else b"")
+        pair = pki.KeyPair(_content(certificate), _content(key) if key.exists() else b"")
+    except OSError as error:
+        raise _bad_ca(folder, f"{error.filename}: {error.strerror}") from error
+    try:
         first = pki.read_certificates(pair.certificate)[0]
+    except pki.PkiError as error:
+        raise _bad_ca(folder, f"{certificate}: {error}") from error
+    try:
         matches = not pair.key or pki.public_key_of(pair.key) == first.public_key
-    except (OSError, pki.PkiError) as error:
-        raise _bad_ca(folder, str(error)) from error
+    except pki.PkiError as error:
+        raise _bad_ca(folder, f"{key}: {error}") from error
     if not first.is_ca:
         raise _bad_ca(folder, f"{certificate} ({first.subject}) is no CA")
     if not matches:
         raise _bad_ca(folder, f"{key} is not the key of {certificate}")
     return pair
+
+
+def _content(path: Path) -> bytes:
+    """A file of ordinary size; a pipe would be waited for, and a device read without an end."""
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    with path.open("rb") as file:
+        content = file.read(READ_LIMIT + 1)
+    if len(content) > READ_LIMIT:
+        raise OSError(errno.EFBIG, "larger than 2 MiB", str(path))
+    return content
 
 
 def _bad_ca(folder: str, found: str) -> Refused:

@@ -10,8 +10,10 @@ import typer
 
 from aggctl.errors import UsageError
 
-_GO_DURATION = re.compile(r"(?P<number>\d+(?:\.\d+)?)(?P<unit>h|m(?!s)|s|ms)")
-_UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
+_GO_DURATION = re.compile(r"(?P<number>[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?P<unit>h|ms|m|s|us|µs|μs|ns)")
+_UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ns": 1e-9}
+_LONGEST = 2**63 / 1e9
+"""Go counts nanoseconds in 64 bits: 292 years."""
 
 
 class Output(StrEnum):
@@ -23,17 +25,34 @@ class Output(StrEnum):
 
 def seconds(text: str) -> float:
     """A Go duration (`90s`, `5m`, `1h30m`; a bare number is seconds, as in kubectl) in seconds."""
-    if re.fullmatch(r"\d+", text):
-        return float(text)
-    parts = list(_GO_DURATION.finditer(text))
-    if not parts or "".join(part.group() for part in parts) != text:
+    written = f"{text}s" if re.fullmatch(r"[0-9]+", text) else text
+    parts = list(_GO_DURATION.finditer(written))
+    total = sum(float(part["number"]) * _UNITS[part["unit"]] for part in parts)
+    if not parts or "".join(part.group() for part in parts) != written or total >= _LONGEST:
+        raise _no_duration(text)
+    return total
+
+
+def some_seconds(text: str, option: str) -> float:
+    """A duration that something can be waited for: nothing here waits without an end, or not at all."""
+    found = seconds(text)
+    if found <= 0:
         raise UsageError(
             "duration-not-understood",
-            f"{text!r} is no duration",
-            expected="a number with a unit, as 90s or 5m",
-            do="for example: --timeout 5m",
+            f"{option} {text} leaves no time at all",
+            expected="more than 0s",
+            do=f"for example: {option} 5m" if option == "--timeout" else f"for example: {option} 5s",
         )
-    return sum(float(part["number"]) * _UNITS[part["unit"]] for part in parts)
+    return found
+
+
+def _no_duration(text: str) -> UsageError:
+    return UsageError(
+        "duration-not-understood",
+        f"{text!r} is no duration",
+        expected="a number with a unit, as 90s, 5m or 1h30m",
+        do="write it as Go and kubectl do, for example: --timeout 5m",
+    )
 
 
 Root = Annotated[str, typer.Option("--root", metavar="DIR", help="Every path of the node is below it.")]

@@ -6,6 +6,9 @@ import contextlib
 import time
 from typing import TYPE_CHECKING
 
+from rich.text import Text
+
+from aggctl.cli.render import is_unicode, shown
 from aggctl.core.text import ago
 
 if TYPE_CHECKING:
@@ -26,8 +29,7 @@ class ConsoleProgress:
         self._began = self._said = 0.0
         self._deadline: float | None = None
         self._status: Status | None = None
-        unicode = (console.encoding or "").lower().startswith("utf")
-        self._ok, self._bad = ("✓", "✗") if unicode else ("ok", "FAIL")
+        self._ok, self._bad = ("✓", "✗") if is_unicode(console) else ("ok", "FAIL")
 
     def begin(self, title: str, deadline: float | None = None) -> None:
         """Show the step; on a terminal with a spinner while it waits."""
@@ -36,7 +38,8 @@ class ConsoleProgress:
         self._began = self._said = time.monotonic()
         if not self._quiet and self._console.is_terminal and deadline is not None:
             with contextlib.suppress(OSError):
-                self._status = self._console.status(self._line(""))
+                spinner = "dots" if is_unicode(self._console) else "line"
+                self._status = self._console.status(self._live(""), spinner=spinner)
                 self._status.start()
 
     def waiting(self, why: str) -> None:
@@ -46,7 +49,7 @@ class ConsoleProgress:
         now = time.monotonic()
         if self._status:
             with contextlib.suppress(OSError):
-                self._status.update(self._line(why))
+                self._status.update(self._live(why))
         elif now - self._said >= LINE_EVERY:
             self._said = now
             self.say(f"- {self._line(why)}")
@@ -63,12 +66,16 @@ class ConsoleProgress:
         """Write one line."""
         if not self._quiet:
             with contextlib.suppress(OSError):
-                self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+                text = shown(line, self._console)
+                self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def _line(self, why: str) -> str:
         spent = time.monotonic() - self._began
         limit = f" of {ago(self._deadline)}" if self._deadline else ""
         return f"{self._title}   {ago(round(spent))}{limit}   {why}".rstrip()
+
+    def _live(self, why: str) -> Text:
+        return Text(shown(self._line(why), self._console))
 
     def _end(self, mark: str, style: str, detail: str) -> None:
         self._stop()
@@ -78,7 +85,8 @@ class ConsoleProgress:
         text = f"{self._title}: {detail}" if detail else self._title
         with contextlib.suppress(OSError):
             self._console.print(mark, style=style, end=" ", markup=False)
-            self._console.print(f"{text:<64} {spent:5.1f} s", markup=False, highlight=False, soft_wrap=True)
+            line = shown(f"{text:<64} {spent:5.1f} s", self._console)
+            self._console.print(line, markup=False, highlight=False, soft_wrap=True)
         self._title = ""
 
     def _stop(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import unicodedata
 from typing import TYPE_CHECKING
 
 from rich.text import Text
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 _STYLES = {"error": "red", "warning": "yellow", "info": "blue"}
 _DIFF_STYLES = {"+": "green", "-": "red", "@": "cyan"}
+_ASCII = str.maketrans({"…": "...", "·": "-", "–": "-", "✓": "ok", "✗": "FAIL"})
 EVIDENCE_LINES = 8
 
 
@@ -58,7 +60,7 @@ def write_json(report: Report) -> None:
     sys.stdout.write("\n")
 
 
-def error_document(command: str, error: AggctlError, outcome: str) -> dict[str, object]:
+def error_document(command: str, error: AggctlError) -> dict[str, object]:
     """An error in the shape of a report."""
     finding = {
         "code": error.code,
@@ -73,7 +75,7 @@ def error_document(command: str, error: AggctlError, outcome: str) -> dict[str, 
     return {
         "apiVersion": "aggctl/v1",
         "command": command,
-        "outcome": outcome,
+        "outcome": error.outcome,
         "summary": [error.message],
         "changes": [],
         "findings": [finding],
@@ -105,21 +107,41 @@ def _finding(finding: Finding, console: Console, *, verbose: bool) -> None:
 
 
 def _mark(console: Console, severity: str, text: str) -> None:
-    unicode = (console.encoding or "").lower().startswith("utf")
     marks = (
         {"error": "✗", "warning": "!", "info": "·"}
-        if unicode
+        if is_unicode(console)
         else {"error": "FAIL", "warning": "warn", "info": "-"}
     )
-    console.print(Text(marks[severity], style=_STYLES[severity]), Text(text), soft_wrap=True)
+    mark = Text(marks[severity], style=_STYLES[severity])
+    console.print(mark, Text(shown(text, console)), soft_wrap=True)
 
 
 def _change(change: ShownChange, width: int, console: Console) -> None:
     _line(console, f"  {change.action:<7} {change.target:<{width}}   {change.detail}".rstrip())
     for line in change.diff.splitlines()[2:]:
-        text = Text(f"          {line}", style=_DIFF_STYLES.get(line[:1], ""))
+        text = Text(shown(f"          {line}", console), style=_DIFF_STYLES.get(line[:1], ""))
         console.print(text, soft_wrap=True)
 
 
 def _line(console: Console, text: str) -> None:
-    console.print(text, markup=False, highlight=False, soft_wrap=True)
+    console.print(shown(text, console), markup=False, highlight=False, soft_wrap=True)
+
+
+def is_unicode(console: Console) -> bool:
+    """Whether the other side takes more than ASCII."""
+    return (console.encoding or "").lower().startswith("utf")
+
+
+def shown(text: str, console: Console) -> str:
+    """The text as a terminal may have it: control characters of others as codes, ASCII where that is all."""
+    if not is_unicode(console):
+        text = text.translate(_ASCII)
+    return "".join(each if each in "\n\t" or not _is_control(each) else _code(each) for each in text)
+
+
+def _is_control(character: str) -> bool:
+    return unicodedata.category(character) in ("Cc", "Cf", "Zl", "Zp")
+
+
+def _code(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")

@@ -41,7 +41,8 @@ def rollback_command(
     manners = Manners(output, yes, quiet, verbose, no_color)
 
     def work() -> Report:
-        ports = node_ports(root, kubeconfig, context, o.seconds(request_timeout), manners)
+        patience = o.some_seconds(request_timeout, "--request-timeout")
+        ports = node_ports(root, kubeconfig, context, patience, manners)
         return rollback(ports, asker(manners), dry_run=dry_run, force=force)
 
     raise typer.Exit(run_command("rollback", manners, work))

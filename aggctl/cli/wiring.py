@@ -12,10 +12,20 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from aggctl.cli import render
+from aggctl.cli import render, trouble
 from aggctl.cli.options import Output
 from aggctl.cli.progress import ConsoleProgress
-from aggctl.core.snapshot import AskAs, ClockSkew, Existing, FileAt, FolderAt, KeyAt, ObjectAt, ReadyAt
+from aggctl.core.snapshot import (
+    AskAs,
+    ClockSkew,
+    Existing,
+    FileAt,
+    FolderAt,
+    KeyAt,
+    NotKnown,
+    ObjectAt,
+    ReadyAt,
+)
 from aggctl.errors import AggctlError, Interrupted, Refused
 from aggctl.system.clock import Clock
 from aggctl.system.cluster import Cluster
@@ -27,7 +37,7 @@ from aggctl.system.probes import Probes
 from aggctl.system.signals import Stop
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from aggctl.core.report import Report
     from aggctl.core.snapshot import Question
@@ -35,6 +45,15 @@ if TYPE_CHECKING:
 ADMIN_CONFIGS = ("/etc/kubernetes/admin.conf", "/etc/kubernetes/super-admin.conf")
 _OF_FILES = (FileAt, KeyAt, FolderAt, Existing)
 _OF_CLUSTER = (ObjectAt, ReadyAt, ClockSkew, AskAs)
+
+
+class PatientConsole(Console):
+    """A console whose reader may go away: work in progress goes on, where Rich would exit."""
+
+    def on_broken_pipe(self) -> None:
+        """Say no more."""
+        self.quiet = True
+        trouble.silence(self.file)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +68,9 @@ class Manners:
 
     def console(self, *, stderr: bool) -> Console:
         """A console that does not decorate what goes into a pipe."""
-        return Console(stderr=stderr, no_color=self.no_color or None, soft_wrap=True, highlight=False)
+        return PatientConsole(
+            stderr=stderr, no_color=self.no_color or None, soft_wrap=True, highlight=False, emoji=False
+        )
 
 
 def node_ports(root: str, kubeconfig: str, context: str, request_timeout: float, manners: Manners) -> Ports:
@@ -82,11 +103,14 @@ def asker(manners: Manners) -> Callable[[Report], bool]:
 
     def confirm(planned: Report) -> bool:
         talk = manners.console(stderr=True)
-        if manners.output is Output.text and not manners.quiet:
-            render.show_report(planned, talk, verbose=manners.verbose)
+        terminal = sys.stdin is not None and sys.stdin.isatty()
+        asks = terminal and not manners.yes  # nobody is asked about a plan that was not shown
+        if asks or (manners.output is Output.text and not manners.quiet):
+            with contextlib.suppress(OSError):
+                render.show_report(planned, talk, verbose=manners.verbose)
         if manners.yes:
             return True
-        if not sys.stdin.isatty():
+        if not terminal:
             raise Refused(
                 "not-confirmed",
                 "there is no terminal to ask on",
@@ -94,7 +118,10 @@ def asker(manners: Manners) -> Callable[[Report], bool]:
                 do="look at the plan by --dry-run, then run again with --yes",
             )
         talk.print("Apply? [y/N] ", end="", markup=False)
-        return sys.stdin.readline().strip().lower() in ("y", "yes")
+        answer = sys.stdin.readline()
+        if not answer.endswith("\n"):
+            talk.print()  # Ctrl-D leaves the cursor behind the question
+        return answer.strip().lower() in ("y", "yes")
 
     return confirm
 
@@ -111,22 +138,39 @@ def run_command(command: str, manners: Manners, work: Callable[[], Report]) -> i
             manners,
             Interrupted("interrupted", "interrupted; nothing was changed", do="run it again"),
         )
-    with contextlib.suppress(BrokenPipeError, OSError):
+    except NotKnown as error:
+        return _fail(command, manners, trouble.not_known(error))
+    except OSError as error:
+        return _fail(command, manners, trouble.of_the_system(error))
+    except Exception as error:  # noqa: BLE001 -- whatever it is, an operator gets a sentence
+        return _fail(command, manners, trouble.defect(error))
+    with _result_written():
         if manners.output is Output.json:
             render.write_json(report)
         else:
             render.show_report(report, manners.console(stderr=False), verbose=manners.verbose)
-        sys.stdout.flush()
     return report.exit_status
 
 
 def _fail(command: str, manners: Manners, error: AggctlError) -> int:
-    outcome = error.outcome if error.exit_status != Interrupted.exit_status else "rolled-back"
-    with contextlib.suppress(BrokenPipeError, OSError):
+    with _result_written():
         if manners.output is Output.json:
-            json.dump(render.error_document(command, error, outcome), sys.stdout, indent=2)
+            json.dump(render.error_document(command, error), sys.stdout, indent=2)
             sys.stdout.write("\n")
         else:
             render.show_error(error, manners.console(stderr=True), verbose=manners.verbose)
-        sys.stdout.flush()
     return error.exit_status
+
+
+@contextlib.contextmanager
+def _result_written() -> Iterator[None]:
+    """Write to the end; a reader that went away is no error, a full disk is told, the status stays."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        trouble.silence(sys.stdout)
+    except OSError as error:
+        trouble.silence(sys.stdout)
+        with contextlib.suppress(OSError):
+            sys.stderr.write(f"the result could not be written to standard output: {error.strerror}\n")

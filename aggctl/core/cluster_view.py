@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import ipaddress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from aggctl.core.published import CONFIG_MAP, Published, read_published
-from aggctl.core.snapshot import ClockSkew, ObjectAt
+from aggctl.core.snapshot import ClockSkew, Dial, ObjectAt
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,6 +26,7 @@ class ServiceOf:
     name: str
     namespace: str
     service: str
+    port: int = 443
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,7 @@ def see_cluster(snapshot: Snapshot, server: str) -> ClusterView:
     return ClusterView(
         version=str(version.get("gitVersion", "unknown")),
         published=read_published(snapshot, server),
-        peers=tuple(sorted(set(_addresses(snapshot.object(KUBERNETES_SLICES, server))) - {own})),
+        peers=_peers(own, set(_addresses(snapshot.object(KUBERNETES_SLICES, server)))),
         aggregated=aggregated_apis(snapshot, server),
         skew=snapshot.clock_skew(server),
     )
@@ -71,16 +73,38 @@ def broken_by_routing(
     The aggregator then dials endpoints itself: it refuses a Service of type ExternalName, and needs a way
     from this node to each Pod (kubernetes/apiserver pkg/util/proxy).
     """
-    snapshot.expect(*(ObjectAt(_service_path(api), server) for api in apis))
+    paths = [path for api in apis for path in (_service_path(api), _slices_path(api))]
+    snapshot.expect(*(ObjectAt(path, server) for path in paths))
+    dialled: list[tuple[ServiceOf, str]] = []
     for api in apis:
-        service = snapshot.object(_service_path(api), server) or {}
-        if _mapping(service, "spec").get("type") == "ExternalName":
+        spec = _mapping(snapshot.object(_service_path(api), server) or {}, "spec")
+        if spec.get("type") == "ExternalName":
             yield api.name, f"Service {api.namespace}/{api.service} is of type ExternalName"
             continue
+        names = {
+            str(port.get("name") or "") for port in spec.get("ports") or [] if port.get("port") == api.port
+        }
         slices = snapshot.object(_slices_path(api), server)
-        for address in _endpoints(slices):
-            if error := snapshot.dial(address):
-                yield api.name, f"its endpoint {address} cannot be reached from this node: {error}"
+        dialled += [(api, address) for address in _endpoints(slices, names)]
+    snapshot.expect(*(Dial(address) for _, address in dialled))
+    for api, address in dialled:
+        if error := snapshot.dial(address):
+            yield api.name, f"its endpoint {address} cannot be reached from this node: {error}"
+
+
+def _peers(own: str, addresses: set[str]) -> tuple[str, ...]:
+    """The addresses of the others; behind a loopback address the only one there is can but be this one's."""
+    if len(addresses) == 1 and (own == "::1" or own.startswith("127.")):
+        return ()
+    return tuple(sorted({_canonical(each) for each in addresses} - {_canonical(own)}))
+
+
+def _canonical(address: str) -> str:
+    """An IP address as Kubernetes writes it, whatever a manifest's way is."""
+    try:
+        return str(ipaddress.ip_address(address))
+    except ValueError:
+        return address
 
 
 def _service_path(api: ServiceOf) -> str:
@@ -96,7 +120,12 @@ def _aggregated(found: dict[str, Any] | None) -> Iterator[ServiceOf]:
         service = _mapping(_mapping(item, "spec"), "service")
         if service:
             name = str(_mapping(item, "metadata").get("name", ""))
-            yield ServiceOf(name, str(service.get("namespace", "")), str(service.get("name", "")))
+            yield ServiceOf(
+                name,
+                str(service.get("namespace", "")),
+                str(service.get("name", "")),
+                int(service.get("port") or 443),
+            )
 
 
 def _addresses(found: dict[str, Any] | None) -> Iterator[str]:
@@ -105,10 +134,14 @@ def _addresses(found: dict[str, Any] | None) -> Iterator[str]:
             yield from (str(address) for address in endpoint.get("addresses") or [])
 
 
-def _endpoints(found: dict[str, Any] | None) -> Iterator[str]:
-    """Ready endpoints as HOST:PORT; without a condition an endpoint counts as ready, as in Kubernetes."""
+def _endpoints(found: dict[str, Any] | None, names: set[str]) -> Iterator[str]:
+    """Ready endpoints as HOST:PORT, of the ports called so; one without a condition counts as ready."""
     for item in _items(found):
-        ports = [port["port"] for port in item.get("ports") or [] if port.get("port")]
+        ports = [
+            port["port"]
+            for port in item.get("ports") or []
+            if port.get("port") and (port.get("name") or "") in names
+        ]
         for endpoint in item.get("endpoints") or []:
             if _mapping(endpoint, "conditions").get("ready") is not False:
                 yield from (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -15,14 +16,15 @@ from aggctl.core.need import Need, Wanted, find_need
 from aggctl.core.node import Node, see_node
 from aggctl.core.plan import Condition, FileChange, FolderChange, Gate, Plan, Step, stamp
 from aggctl.core.report import ShownChange
-from aggctl.core.snapshot import NotKnown
+from aggctl.core.snapshot import FolderAt, NotKnown
+from aggctl.errors import Refused
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from datetime import datetime
 
     from aggctl.core.pki import KeyPair
-    from aggctl.core.snapshot import FolderSeen, Snapshot, Stamp, Unknown
+    from aggctl.core.snapshot import FolderSeen, ProcessSeen, Snapshot, Stamp, Unknown
 
 MINIMUM_MINOR = 7
 """The aggregation layer came with Kubernetes 1.7."""
@@ -30,17 +32,24 @@ MINIMUM_MINOR = 7
 UNDO_SECONDS = 240.0
 """Putting back is given its time, however short the deadline of what failed."""
 
+_SECRETS = re.compile(  # of env and of a probe's headers; flags such as --oidc-client-secret
+    r"""^( \s*(?:-\s+)?["']?value["']?\s*:\s|.*--[a-z-]*(?:token|password|secret)[a-z-]*=).+"""
+)
+
 STEADY_SECONDS = 3.0
 """After an undo the old kube-apiserver must stay this long: the kubelet may still be about to stop it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sight:
-    """All that `enable` goes by. `cluster` is None where the API does not answer, `silence` says why."""
+    """All that `enable` goes by. `cluster` is None where the API does not answer, `silence` says why.
+
+    `folders` are those that certificates will be written to, and those above the ones that are missing.
+    """
 
     node: Node
     files: LayerFiles
-    host_folder: FolderSeen | None
+    folders: Mapping[str, FolderSeen | None]
     cluster: ClusterView | None
     silence: Unknown | None
     need: Need
@@ -62,23 +71,32 @@ class Minted:
 
 def see(snapshot: Snapshot, wanted: Wanted, now: datetime) -> Sight:
     """Look at node, files and cluster, and decide what is needed; Refused where there is no way on."""
+    try:
+        return _see(snapshot, wanted, now)
+    except NotKnown as not_known:
+        unknown = not_known.unknown
+        way = "sudo aggctl enable" if unknown.code == "no-rights" else f"aggctl explain {unknown.code}"
+        raise Refused(unknown.code, unknown.reason, do=way) from not_known
+
+
+def _see(snapshot: Snapshot, wanted: Wanted, now: datetime) -> Sight:
     node = see_node(snapshot, wanted.manifest)
     files = see_files(snapshot, node, wanted.pki_dir.rstrip("/"))
     cluster, silence = _cluster(snapshot, node.server)
     need = find_need(node, files, cluster, wanted, now)
-    host_folder = snapshot.folder(files.folder.host)
+    folders = _folders(snapshot, _homes(files, need))
     problems = [*need.problems, *_version_problems(node, cluster)]
     if silence and not wanted.repair:
-        problems.append(_silent(silence))
+        problems = [_silent(silence), *(each for each in problems if each.code != "apiserver-not-reachable")]
     if not problems:
-        problems += _late_problems(snapshot, Sight(node, files, host_folder, cluster, silence, need, ()))
-    return Sight(node, files, host_folder, cluster, silence, need, tuple(problems))
+        problems += _late_problems(snapshot, Sight(node, files, folders, cluster, silence, need, ()))
+    return Sight(node, files, folders, cluster, silence, need, tuple(problems))
 
 
 def plan_enable(sight: Sight, minted: Minted, wanted: Wanted) -> Plan:
     """The steps: certificates first, each after its key, and the manifest last; the gate is on the last."""
     blobs: dict[str, bytes] = {}
-    steps = [*_folder_step(sight), *_certificate_steps(sight, minted, blobs), *_manifest_step(sight, blobs)]
+    steps = [*_folder_steps(sight), *_certificate_steps(sight, minted, blobs), *_manifest_step(sight, blobs)]
     if steps:
         gate = Gate(live_conditions(sight), wanted.deadline)
         steps[-1] = replace(steps[-1], gate=gate, undo_gate=_undo_gate(sight, wanted))
@@ -110,6 +128,25 @@ def live_conditions(sight: Sight) -> tuple[Condition, ...]:
 def shown_changes(sight: Sight, plan: Plan) -> tuple[ShownChange, ...]:
     """The plan for people; a key shows as its name alone, the manifest as a diff."""
     return tuple(_shown(sight, step.change, plan) for step in plan.steps)
+
+
+def _homes(files: LayerFiles, need: Need) -> tuple[str, ...]:
+    """The folders that certificates will be written to."""
+    written = [files.ca_at.host, files.ca_key_at] if need.ca_source else []
+    if need.client_name:
+        written += [files.certificate_at.host, files.key_at.host]
+    return tuple(dict.fromkeys(path.rpartition("/")[0] for path in written))
+
+
+def _folders(snapshot: Snapshot, homes: tuple[str, ...]) -> dict[str, FolderSeen | None]:
+    snapshot.expect(*(FolderAt(home) for home in homes))
+    found: dict[str, FolderSeen | None] = {}
+    for home in homes:
+        path = home
+        while path and path not in found:
+            found[path] = snapshot.folder(path)
+            path = "" if found[path] else path.rpartition("/")[0]
+    return found
 
 
 # --- what stands in the way -------------------------------------------------------------------------------
@@ -149,24 +186,23 @@ def _version_problems(node: Node, cluster: ClusterView | None) -> Iterator[Findi
 
 def _late_problems(snapshot: Snapshot, sight: Sight) -> Iterator[Finding]:
     """Preconditions that are worth a look only where the rest is in order."""
-    node, files, need, host_folder = sight.node, sight.files, sight.need, sight.host_folder
-    writes = [node.folder] if need.flags or need.mounts else []
-    if (need.ca_source or need.client_name) and host_folder:
-        if host_folder.link:
-            yield _linked(files.folder.host, host_folder.link)
-        writes.append(host_folder)
-    if any(not folder.writable for folder in writes):
-        yield _not_writable(node, files)
+    node, need = sight.node, sight.need
+    yield from (_linked(path, seen.link) for path, seen in sight.folders.items() if seen and seen.link)
+    writes = {node.manifest.path.rpartition("/")[0]: node.folder} if sight.restarts else {}
+    for path, folder in {**writes, **sight.folders}.items():
+        if folder and not folder.writable:
+            yield _not_writable(path)
     process = node.process or (node.processes[-1] if node.processes else None)
-    if need.flags and process:
-        yield from _refused_flags(snapshot, node, process.pid, need)
+    if sight.restarts and process:
+        yield from _refused_flags(snapshot, node, process, need)
     if need.flags.get(f.ROUTING) == "true" and sight.cluster:
         yield from _routing_problems(snapshot, node.server, sight.cluster)
 
 
-def _refused_flags(snapshot: Snapshot, node: Node, pid: int, need: Need) -> Iterator[Finding]:
+def _refused_flags(snapshot: Snapshot, node: Node, process: ProcessSeen, need: Need) -> Iterator[Finding]:
+    """Ask the running binary about the whole new command line: the restart brings all of it into force."""
     try:
-        complaint = snapshot.complaint(pid, tuple(sorted(need.flags.items())))
+        complaint = snapshot.complaint(process.pid, _new_flags(node, process, need))
     except NotKnown:
         return  # the gate will tell; a binary that cannot be asked is no fault of the flags
     if complaint:
@@ -174,10 +210,21 @@ def _refused_flags(snapshot: Snapshot, node: Node, pid: int, need: Need) -> Iter
             code="flag-refused",
             severity="error",
             subject=node.manifest.path,
-            message=f"the running kube-apiserver refuses the new flags: {complaint}",
+            message=f"the running kube-apiserver refuses what {node.manifest.path} would say: {complaint}",
             expected="flags that this version takes",
             fix=f"correct {node.manifest.path}, then run again",
         )
+
+
+def _new_flags(node: Node, process: ProcessSeen, need: Need) -> tuple[str, ...]:
+    """The flags after the change; of those with $(VAR) the running process knows the value."""
+    kept = [flag for flag in node.manifest.flags if flag.name not in need.flags]
+    running = {word.lstrip("-").partition("=")[0]: word for word in process.argv if word.startswith("--")}
+    words = [f"--{flag.name}" if flag.value is None else f"--{flag.name}={flag.value}" for flag in kept]
+    return (
+        *(running.get(word[2:].partition("=")[0], word) if "$(" in word else word for word in words),
+        *(f"--{name}={value}" for name, value in need.flags.items()),
+    )
 
 
 def _routing_problems(snapshot: Snapshot, server: str, cluster: ClusterView) -> Iterator[Finding]:
@@ -203,12 +250,12 @@ def _linked(path: str, target: str) -> Finding:
     )
 
 
-def _not_writable(node: Node, files: LayerFiles) -> Finding:
+def _not_writable(path: str) -> Finding:
     return Finding(
         code="folder-not-writable",
         severity="error",
-        subject=node.manifest.path.rpartition("/")[0],
-        message=f"{node.manifest.path.rpartition('/')[0]} or {files.folder.host} cannot be written",
+        subject=path,
+        message=f"{path} cannot be written",
         expected="a file system that is mounted writable, and the rights of root",
         fix="sudo aggctl enable     (on an immutable system its own configuration is the way)",
     )
@@ -217,15 +264,13 @@ def _not_writable(node: Node, files: LayerFiles) -> Finding:
 # --- the plan ---------------------------------------------------------------------------------------------
 
 
-def _folder_step(sight: Sight) -> Iterator[Step]:
-    if sight.host_folder is None and (sight.need.ca_source or sight.need.client_name):
-        folder = sight.files.folder.host
-        yield Step(f"folder {folder}", FolderChange(folder, 0o755))
+def _folder_steps(sight: Sight) -> Iterator[Step]:
+    for path in sorted(path for path, seen in sight.folders.items() if seen is None):
+        yield Step(f"folder {path}", FolderChange(path, 0o755))
 
 
 def _certificate_steps(sight: Sight, minted: Minted, blobs: dict[str, bytes]) -> Iterator[Step]:
     files = sight.files
-    owner = sight.host_folder or sight.node.folder
     wanted = [
         (files.ca_key_at, minted.ca.key if minted.ca else b"", 0o600),
         (files.ca_at.host, minted.ca.certificate if minted.ca else b"", 0o644),
@@ -235,6 +280,7 @@ def _certificate_steps(sight: Sight, minted: Minted, blobs: dict[str, bytes]) ->
     for path, content, mode in wanted:
         if content:
             before = _before(sight, path)
+            owner = sight.folders[path.rpartition("/")[0]] or sight.node.folder
             after = stamp(
                 content, mode, before.uid if before else owner.uid, before.gid if before else owner.gid
             )
@@ -308,6 +354,7 @@ def _purpose(sight: Sight, path: str) -> str:
 
 
 def unified_diff(old: str, new: str, path: str) -> str:
-    """A unified diff; long lines are cut, as a probe's headers may hold a token."""
-    lines = difflib.unified_diff(old.splitlines(), new.splitlines(), path, path, n=1, lineterm="")
+    """A unified diff; long lines are cut and values of neighbours left out, as they may hold a token."""
+    diff = difflib.unified_diff(old.splitlines(), new.splitlines(), path, path, n=1, lineterm="")
+    lines = (_SECRETS.sub(r"\1…", line) for line in diff)
     return "\n".join(line if len(line) <= 160 else f"{line[:60]}…" for line in lines)  # noqa: PLR2004 -- columns

@@ -6,6 +6,7 @@ aggregator dial endpoints where ClusterIPs are not routable.
 
 from __future__ import annotations
 
+import csv
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -114,10 +115,11 @@ def _last(manifest: Manifest, name: str) -> str | None:
 
 
 def _all(manifest: Manifest, name: str) -> tuple[str, ...] | None:
+    """The parts of a list as pflag reads it: as CSV, so that quotes around a part are no part of it."""
     values = manifest.values(name)
     if not values:
         return None
-    return tuple(part for value in values for part in value.split(",") if part)
+    return tuple(part for row in csv.reader(values) for part in row if part)
 
 
 def _line(manifest: Manifest, name: str) -> int:

@@ -14,9 +14,11 @@ if TYPE_CHECKING:
 CONFIG = "/var/lib/kubelet/config.yaml"
 DEFAULT_FOLDER = "/etc/kubernetes/manifests"
 _FLAG_FILES = ("/var/lib/kubelet/kubeadm-flags.env", "/etc/default/kubelet", "/etc/sysconfig/kubelet")
-_SCALAR = re.compile(
-    r"^staticPodPath:[ \t]*(?P<value>[^\s#]\S*|\"[^\"]*\"|'[^']*')[ \t]*(?:#.*)?$", re.MULTILINE
+_SCALAR = re.compile(  # YAML or JSON
+    r"""(?:^|[{,])\s*["']?staticPodPath["']?\s*:[ \t]*(?P<value>"[^"\n]*"|'[^'\n]*'|[^\s#,}"']+)""",
+    re.MULTILINE,
 )
+_COMMENT = re.compile(r"^[ \t]*#.*$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,15 +32,16 @@ class StaticPods:
 def static_pods(snapshot: Snapshot) -> StaticPods:
     """The kubelet's staticPodPath; its flag wins over its file, as in the kubelet. kubeadm's default else."""
     snapshot.expect(*(FileAt(path) for path in (*_FLAG_FILES, CONFIG)))
-    flags = " ".join(_text(snapshot, path) for path in _FLAG_FILES)
+    flags = " ".join(_COMMENT.sub("", _text(snapshot, path)) for path in _FLAG_FILES)
     by_flag = _flag(flags, "pod-manifest-path")
     if by_flag:
         return StaticPods(_clean(by_flag), "--pod-manifest-path of the kubelet")
     config = _flag(flags, "config") or CONFIG
     found = _SCALAR.search(_text(snapshot, config))
-    if found:
-        return StaticPods(_clean(found["value"].strip("\"'")), f"staticPodPath in {config}")
-    return StaticPods(DEFAULT_FOLDER, "kubeadm's default; no kubelet configuration was found")
+    folder = found["value"].strip("\"'") if found else ""
+    if folder:
+        return StaticPods(_clean(folder), f"staticPodPath in {config}")
+    return StaticPods(DEFAULT_FOLDER, "kubeadm's default; no kubelet configuration names another")
 
 
 def _text(snapshot: Snapshot, path: str) -> str:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from aggctl.core import pki
 from aggctl.core.findings import Finding
-from aggctl.core.snapshot import FileAt, KeyAt
+from aggctl.core.snapshot import FileAt, FolderAt, KeyAt
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from datetime import datetime
 
     from aggctl.core.node import Node
@@ -43,9 +43,11 @@ class LayerFiles:
     ca_key: KeySeen | None
     certificate_file: FileSeen | None
     certificate: Certificate | None
+    intermediates: tuple[Certificate, ...]
     key: KeySeen | None
     client_authorities: tuple[Certificate, ...]
     unreadable: tuple[Finding, ...]
+    hidden: tuple[Finding, ...]
 
     @property
     def signs(self) -> bool:
@@ -54,9 +56,26 @@ class LayerFiles:
             self.authorities and self.ca_key and self.ca_key.public_key == self.authorities[0].public_key
         )
 
+    @property
+    def signers(self) -> tuple[Certificate, ...]:
+        """The authorities that the client certificate ends at, by way of the intermediates in its file.
+
+        Go takes a certificate that is itself among the roots for trusted, and so does this.
+        """
+        reached = [self.certificate] if self.certificate else []
+        ahead = list(self.intermediates)
+        while found := [each for each in ahead if any(pki.signed_by(one, each) for one in reached)]:
+            reached += found
+            ahead = [each for each in ahead if each not in found]
+        return tuple(
+            each
+            for each in self.authorities
+            if any(each.fingerprint == one.fingerprint or pki.signed_by(one, each) for one in reached)
+        )
+
 
 def see_files(snapshot: Snapshot, node: Node, pki_dir: str) -> LayerFiles:
-    """The files behind the flags, or where missing ones belong; and what of them cannot be read."""
+    """The files behind the flags, or where missing ones belong; what of them cannot be read."""
     folder = _folder(node, pki_dir)
     layer = node.layer
     ca_at = _place(node, layer.ca or f"{folder.inside}/front-proxy-ca.crt", folder)
@@ -83,9 +102,11 @@ def see_files(snapshot: Snapshot, node: Node, pki_dir: str) -> LayerFiles:
         ca_key=snapshot.key(ca_key_at),
         certificate_file=certificate_file,
         certificate=certificates[0] if certificates else None,
+        intermediates=certificates[1:],
         key=snapshot.key(key_at.host),
         client_authorities=tuple(each for path in client_ca for each in _read(snapshot.file(path), path)[0]),
         unreadable=tuple(each for each in (ca_problem, certificate_problem) if each),
+        hidden=tuple(_hidden(snapshot, node, ((ca, ca_at), (certificate_file, certificate_at)))),
     )
 
 
@@ -99,22 +120,14 @@ def beside(certificate_path: str) -> str:
 
 def authority_findings(files: LayerFiles, now: datetime, *, in_use: bool) -> Iterator[Finding]:
     """What is wrong with the front-proxy CA; sharing it with clients is a warning where it is `in_use`."""
-    if not files.authorities:
-        return
-    first, path = files.authorities[0], files.ca_at.host
-    own_leaf = files.certificate is not None and files.certificate.fingerprint == first.fingerprint
-    if not first.is_ca:
-        # Go accepts a leaf that is itself in the pool of roots, so a cluster may live with this.
-        yield Finding(
-            code="front-proxy-ca-is-no-ca",
-            severity="warning" if own_leaf and in_use else "error",
-            subject=path,
-            message=f"the first certificate in it ({first.subject}) is no CA",
-            expected="a certificate with CA:TRUE",
-            fix=f"move {path} away and run: aggctl enable --repair",
-        )
-    if not first.valid_at(now):
-        yield _expired(path, first, now, "front-proxy-ca-expired")
+    path = files.ca_at.host
+    judged = files.signers or files.authorities[:1]
+    if not any(each.is_ca and each.valid_at(now) for each in judged):
+        for authority in judged[:1]:
+            own_leaf = (
+                files.certificate is not None and files.certificate.fingerprint == authority.fingerprint
+            )
+            yield from authority_faults(authority, path, now, tolerated=own_leaf and in_use)
     shared = {each.public_key for each in files.client_authorities} & {
         each.public_key for each in files.authorities
     }
@@ -129,13 +142,29 @@ def authority_findings(files: LayerFiles, now: datetime, *, in_use: bool) -> Ite
         )
 
 
+def authority_faults(
+    authority: Certificate, path: str, now: datetime, *, tolerated: bool = False
+) -> Iterator[Finding]:
+    """Why a certificate can be nobody's CA now; a leaf that is its own root works: it may be `tolerated`."""
+    if not authority.is_ca:
+        yield Finding(
+            code="front-proxy-ca-is-no-ca",
+            severity="warning" if tolerated else "error",
+            subject=path,
+            message=f"the certificate in it ({authority.subject}) is no CA",
+            expected="a certificate with CA:TRUE",
+            fix=f"move {path} away and run: aggctl enable --repair",
+        )
+    if not authority.valid_at(now):
+        yield _expired(path, authority, now, "front-proxy-ca-expired")
+
+
 def client_findings(files: LayerFiles, now: datetime) -> Iterator[Finding]:
     """What is wrong with the client certificate that the aggregator shows to extension servers."""
     leaf, path = files.certificate, files.certificate_at.host
     if leaf is None:
         return
-    chain = [each for each in files.authorities if pki.signed_by(leaf, each) or each == leaf]
-    if files.authorities and not chain:
+    if files.authorities and not files.signers:
         yield _client(
             "client-certificate-of-another-ca", path, f"{files.ca_at.host} did not sign it", leaf.issuer
         )
@@ -158,10 +187,15 @@ def client_findings(files: LayerFiles, now: datetime) -> Iterator[Finding]:
         )
 
 
-def mount_findings(node: Node, files: LayerFiles) -> Iterator[Finding]:
-    """Files that exist for the host and not for the Pod, because a link leads out of its volumes."""
-    for seen, place in ((files.ca, files.ca_at), (files.certificate_file, files.certificate_at)):
-        if seen and seen.link and place.mounted and node.manifest.container_path(seen.link) is None:
+def _hidden(
+    snapshot: Snapshot, node: Node, files: Iterable[tuple[FileSeen | None, Place]]
+) -> Iterator[Finding]:
+    """Files that exist for the host and not for the Pod, because a link leads out of its volumes.
+
+    A volume whose own path goes through a link is another matter: the Pod gets what the link leads to.
+    """
+    for seen, place in files:
+        if seen and seen.link and place.mounted and not _within_volumes(snapshot, node, seen.link):
             yield Finding(
                 code="file-not-mounted",
                 severity="error",
@@ -170,6 +204,15 @@ def mount_findings(node: Node, files: LayerFiles) -> Iterator[Finding]:
                 expected="a file below a volume of the Pod",
                 fix=f"cp --remove-destination {seen.link} {place.host}",
             )
+
+
+def _within_volumes(snapshot: Snapshot, node: Node, path: str) -> bool:
+    if node.manifest.container_path(path) is not None:
+        return True
+    volumes = tuple(mount.host_path for mount in node.manifest.mounts if not mount.sub_path)
+    snapshot.expect(*(FolderAt(each) for each in volumes))
+    behind = [folder.link for each in volumes if (folder := snapshot.folder(each)) and folder.link]
+    return any(path.startswith(f"{each}/") for each in behind)
 
 
 def _folder(node: Node, pki_dir: str) -> Place:
@@ -185,9 +228,9 @@ def _folder(node: Node, pki_dir: str) -> Place:
 
 
 def _place(node: Node, inside: str, folder: Place) -> Place:
-    if inside.rpartition("/")[0] == folder.inside:
-        return Place(inside, f"{folder.host}/{inside.rpartition('/')[2]}", folder.mounted)
     host = node.manifest.host_path(inside)
+    if host is None and inside.rpartition("/")[0] == folder.inside:
+        return Place(inside, f"{folder.host}/{inside.rpartition('/')[2]}", mounted=False)
     return Place(inside, host or inside, host is not None)
 
 

@@ -6,14 +6,21 @@ What is wrong is refused with its cause, or replaced where the user asked for `-
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from posixpath import normpath
 from typing import TYPE_CHECKING
 
 from aggctl.core import flags as f
 from aggctl.core import pki
 from aggctl.core.findings import Finding
-from aggctl.core.layer_files import authority_findings, client_findings, mount_findings
+from aggctl.core.layer_files import (
+    KUBEADM_FOLDER,
+    authority_faults,
+    authority_findings,
+    client_findings,
+)
 from aggctl.core.manifest import NewMount
+from aggctl.core.snapshot import KeySeen, Stamp
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,8 +33,11 @@ if TYPE_CHECKING:
 
 _UNSAFE_MOUNTS = frozenset(
     {"", "/", "/bin", "/boot", "/dev", "/etc", "/home", "/lib", "/lib64", "/proc", "/root", "/run", "/sbin"}
-    | {"/sys", "/tmp", "/usr", "/usr/bin", "/var", "/var/lib", "/var/run", "/etc/kubernetes/manifests"}  # noqa: S108 -- compared with, never written to
+    | {"/sys", "/tmp", "/usr", "/usr/bin", "/usr/lib", "/usr/local", "/usr/local/bin", "/usr/sbin", "/var"}  # noqa: S108 -- compared with, never written to
+    | {"/etc/kubernetes/manifests", "/etc/ssl", "/var/lib", "/var/run"}
 )
+"""What the image has in these places (its binary, its roots of trust) a mount would hide."""
+
 _MENDED_BY_REPAIR = frozenset(
     {"flag-value-wrong", "client-name-not-allowed", "client-certificate-expired", "client-key-missing"}
     | {"client-certificate-of-another-ca", "client-certificate-without-client-auth", "client-key-mismatch"}
@@ -72,17 +82,21 @@ def find_need(
     node: Node, files: LayerFiles, cluster: ClusterView | None, wanted: Wanted, now: datetime
 ) -> Need:
     """Decide what is missing; what is wrong and not to be mended here comes back as `problems`."""
-    in_use = node.layer.ca is not None
+    wanted = replace(wanted, kept=_usable(wanted.kept, now))
+    ca_source, ca_problems = _ca(node, files, cluster, wanted)
+    files = _with_ca(files, {"given": wanted.ca, "kept": wanted.kept}.get(ca_source))
+    in_use = bool(node.layer.ca) and not ca_source
     findings = [
         *f.flag_findings(node.manifest),
         *files.unreadable,
+        *files.hidden,
         *authority_findings(files, now, in_use=in_use),
         *client_findings(files, now),
-        *mount_findings(node, files),
         *_clock(files, cluster, now),
     ]
-    ca_source, ca_problems = _ca(node, files, cluster, wanted)
-    client_name, client_problems = _client(node, files, findings, ca_source, wanted)
+    client_name, client_problems = _client(node, files, findings, ca_source, wanted, now)
+    if ca_problems:  # what is said of a leaf without a CA would only distract
+        client_problems = []
     names, name_findings = _names(node, files, cluster, client_name)
     findings += [*ca_problems, *client_problems, *name_findings, *_routing_notes(node, wanted)]
     errors = [each for each in findings if each.severity == "error"]
@@ -94,8 +108,31 @@ def find_need(
         client_name=client_name,
         names=names,
         notes=tuple(each for each in findings if each.severity != "error"),
-        problems=(*(each for each in errors if each not in mended), *_unsafe_mounts(node, files)),
+        problems=(*(each for each in errors if each not in mended), *_unsafe_folders(node, files)),
     )
+
+
+def _with_ca(files: LayerFiles, pair: KeyPair | None) -> LayerFiles:
+    """The files as they will be with a CA that is brought along, so that it is judged like one on disk."""
+    if pair is None:
+        return files
+    key = KeySeen(pki.public_key_of(pair.key), Stamp("", 0, 0, 0)) if pair.key else None
+    return replace(
+        files,
+        authorities=pki.read_certificates(pair.certificate),
+        ca_key=key,
+        unreadable=tuple(each for each in files.unreadable if each.subject != files.ca_at.host),
+    )
+
+
+def _usable(kept: KeyPair | None, now: datetime) -> KeyPair | None:
+    """The CA that an earlier try left, if it is still a CA with its key."""
+    try:
+        first = pki.read_certificates(kept.certificate)[0] if kept else None
+        whole = first and kept and first.valid_at(now) and first.public_key == pki.public_key_of(kept.key)
+    except pki.PkiError:
+        return None
+    return kept if whole else None
 
 
 def _clock(files: LayerFiles, cluster: ClusterView | None, now: datetime) -> Iterator[Finding]:
@@ -124,12 +161,13 @@ def _ca(
     """Where a CA for this node comes from, empty where the present one stays; one for the whole cluster."""
     published = {each.fingerprint for each in cluster.published.authorities} if cluster else set()
     given, kept = _fingerprint(wanted.ca), _fingerprint(wanted.kept)
-    replaces = wanted.repair and bool(given)
+    own = {each.fingerprint for each in files.authorities}
+    replaces = wanted.repair and bool(given) and given not in own
     if files.ca is not None and not replaces:
         return "", _present_ca(node, files, published, given)
     if given and published and given not in published:
         return "", [_another(files, "--ca-from gives another CA than the cluster publishes")]
-    if files.ca_key is not None and not replaces:
+    if files.ca_key is not None and not replaces and files.ca_key.public_key != _public_key(wanted.ca):
         return "", [_key_without_ca(files)]
     if given:
         return "given", []
@@ -144,19 +182,25 @@ def _present_ca(node: Node, files: LayerFiles, published: set[str], given: str) 
     own = {each.fingerprint for each in files.authorities}
     if given and given not in own:
         return [_another(files, "--ca-from gives another CA than the one on this node")]
-    if published and own and not published & own and node.layer.ca is None:
+    if published and own and not published & own and not node.layer.ca:
         return [_another(files, "the cluster publishes another front-proxy CA than this node has")]
     return []
 
 
 def _client(
-    node: Node, files: LayerFiles, findings: list[Finding], ca_source: str, wanted: Wanted
+    node: Node,
+    files: LayerFiles,
+    findings: list[Finding],
+    ca_source: str,
+    wanted: Wanted,
+    now: datetime,
 ) -> tuple[str, list[Finding]]:
     """The name for a new client certificate, empty where the present one stays."""
-    broken = any(each.code.startswith(("client-", "certificate-")) for each in findings)
-    if files.certificate is not None and not ca_source and not (broken and wanted.repair):
-        return "", []
-    if files.certificate is None and files.key is not None and not wanted.repair:
+    orphan = files.certificate is not None and ca_source == "mint"
+    broken = orphan or any(each.code.startswith(("client-", "certificate-")) for each in findings)
+    if files.certificate_file is not None and not (broken and wanted.repair):
+        return "", [_orphan(files)] if orphan else []
+    if files.certificate_file is None and files.key is not None and not wanted.repair:
         return "", [
             Finding(
                 code="client-key-without-certificate",
@@ -167,11 +211,11 @@ def _client(
                 fix="put the certificate back, or issue a new pair by: aggctl enable --repair",
             )
         ]
-    if files.certificate is not None and ca_source and not wanted.repair:
-        return "", []  # its chain is judged by the findings
-    can_sign = files.signs or ca_source == "mint" or (ca_source == "given" and _has_key(wanted.ca))
-    if not can_sign and not (ca_source == "kept" and _has_key(wanted.kept)):
-        return "", [_no_ca_key(files, wanted)]
+    if ca_source != "mint":
+        if not files.signs:
+            return "", [_no_ca_key(files, wanted)]
+        if faults := [*authority_faults(files.authorities[0], files.ca_at.host, now)]:
+            return "", [each for each in faults if each not in findings]
     allowed = node.layer.names or ()
     return f.DEFAULT_NAME if f.DEFAULT_NAME in allowed or not allowed else allowed[0], []
 
@@ -212,15 +256,15 @@ def _flags(node: Node, files: LayerFiles, names: tuple[str, ...], wanted: Wanted
 
 def _routing(node: Node, wanted: Wanted) -> dict[str, str]:
     present = node.layer.routing
-    if wanted.routing == "keep":
+    if wanted.routing == "keep" and (present is None or f.is_boolean(present)):
         return {}
-    wish = "true" if wanted.routing == "on" else "false"
+    wish = {"on": "true", "off": "false", "keep": "false"}.get(wanted.routing, wanted.routing)
     if present is None:
-        return {f.ROUTING: wish} if wish == "true" else {}
+        return {f.ROUTING: wish} if wish != "false" else {}
     if not f.is_boolean(present):
         return {f.ROUTING: wish} if wanted.repair else {}
     differs = node.layer.routes != (wish == "true")
-    return {f.ROUTING: wish} if differs and (wanted.repair or wanted.routing_asked) else {}
+    return {f.ROUTING: wish} if differs and wanted.routing_asked else {}
 
 
 def _routing_notes(node: Node, wanted: Wanted) -> Iterator[Finding]:
@@ -244,7 +288,18 @@ def _mounts(node: Node, files: LayerFiles) -> Iterator[NewMount]:
         yield NewMount(name if name not in taken else f"aggctl-{name}", folder)
 
 
-def _unsafe_mounts(node: Node, files: LayerFiles) -> Iterator[Finding]:
+def _unsafe_folders(node: Node, files: LayerFiles) -> Iterator[Finding]:
+    manifests = node.manifest.path.rpartition("/")[0]
+    places = (files.ca_at, files.certificate_at, files.key_at)
+    if any(normpath(each.host).rpartition("/")[0] == manifests for each in places):
+        yield Finding(
+            code="pki-in-manifest-folder",
+            severity="error",
+            subject=manifests,
+            message=f"certificates would lie in {manifests}, where the kubelet takes every file for a Pod",
+            expected="certificates in a folder of their own",
+            fix=f"aggctl enable --pki-dir {KUBEADM_FOLDER}",
+        )
     for folder in _unmounted_folders(files):
         if folder in _UNSAFE_MOUNTS or not folder.startswith("/"):
             yield Finding(
@@ -259,15 +314,24 @@ def _unsafe_mounts(node: Node, files: LayerFiles) -> Iterator[Finding]:
 
 def _unmounted_folders(files: LayerFiles) -> tuple[str, ...]:
     places: tuple[Place, ...] = (files.ca_at, files.certificate_at, files.key_at)
-    return tuple(dict.fromkeys(each.inside.rpartition("/")[0] for each in places if not each.mounted))
+    return tuple(dict.fromkeys(_parent(each.inside) for each in places if not each.mounted))
+
+
+def _parent(path: str) -> str:
+    """The folder of a path, without `..` and doubled slashes if it is absolute."""
+    return (
+        "/" + normpath(path).lstrip("/").rpartition("/")[0]
+        if path.startswith("/")
+        else path.rpartition("/")[0]
+    )
 
 
 def _fingerprint(pair: KeyPair | None) -> str:
     return pki.read_certificates(pair.certificate)[0].fingerprint if pair else ""
 
 
-def _has_key(pair: KeyPair | None) -> bool:
-    return bool(pair and pair.key)
+def _public_key(pair: KeyPair | None) -> str:
+    return pki.read_certificates(pair.certificate)[0].public_key if pair else "none"
 
 
 def _another(files: LayerFiles, message: str) -> Finding:
@@ -278,6 +342,17 @@ def _another(files: LayerFiles, message: str) -> Finding:
         message=message,
         expected="one front-proxy CA for the whole cluster",
         fix="copy front-proxy-ca.crt and .key from a node that has them, then: aggctl enable --ca-from DIR",
+    )
+
+
+def _orphan(files: LayerFiles) -> Finding:
+    return Finding(
+        code="client-certificate-of-another-ca",
+        severity="error",
+        subject=files.certificate_at.host,
+        message=f"the CA that signed it is not at {files.ca_at.host}, and a new one would not fit it",
+        expected=files.certificate.issuer if files.certificate else "",
+        fix="put the CA back, or issue a new CA and a new pair by: aggctl enable --repair",
     )
 
 

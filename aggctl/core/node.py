@@ -10,6 +10,7 @@ from aggctl.core.distributions import refuse_foreign, refuse_unit
 from aggctl.core.flags import Layer, read_layer
 from aggctl.core.kubelet import StaticPods, static_pods
 from aggctl.core.manifest import is_apiserver_pod, read_manifest
+from aggctl.core.manifest.program import program_index
 from aggctl.core.snapshot import FileAt
 from aggctl.errors import Refused
 
@@ -54,13 +55,7 @@ def see_node(snapshot: Snapshot, manifest_path: str = "") -> Node:
     if file is None:
         raise _no_manifest(path, "there is no such file")
     if file.link:
-        raise Refused(
-            "manifest-is-a-link",
-            f"{path} is reached through a symbolic link; replacing it would break the link",
-            found=f"it leads to {file.link}",
-            expected="a regular file in a regular folder",
-            do=f"make it a regular file in the kubelet's folder: cp --remove-destination {file.link} {path}",
-        )
+        raise _linked(snapshot, path, file.link, kubelet)
     manifest = cached_manifest(file.content, path)
     folder = _check_folder(snapshot, path, kubelet)
     port = secure_port(manifest)
@@ -70,9 +65,11 @@ def see_node(snapshot: Snapshot, manifest_path: str = "") -> Node:
 
 
 def runs(process: ProcessSeen, manifest: Manifest) -> bool:
-    """Whether the process has the manifest's arguments, in any order; $(VAR) matches whatever it became."""
-    wanted = sorted(word for word in manifest.argv if word.startswith("-"))
-    actual = sorted(word for word in process.argv if word.startswith("-"))
+    """Whether the process has the manifest's arguments; $(VAR) matches whatever it became.
+
+    What comes before them (the binary, go-runner, hyperkube's subcommand) differs between Pod and process.
+    """
+    wanted, actual = _arguments(manifest.argv), _arguments(process.argv)
     return len(wanted) == len(actual) and all(map(_same_word, wanted, actual))
 
 
@@ -86,21 +83,28 @@ def server_url(manifest: Manifest, port: int) -> str:
     """The address of this kube-apiserver itself, never that of a load balancer before several."""
     advertised = _last(manifest, "advertise-address")
     bound = _last(manifest, "bind-address")
-    if "$(" in advertised:
-        advertised = ""
     host = bound if bound not in _ANY else advertised or "127.0.0.1"
     return f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
 
 
+def _arguments(words: tuple[str, ...]) -> tuple[str, ...]:
+    program = program_index(words)
+    if program is not None:
+        return words[program + 1 :]
+    return words if words[:1] and words[0].startswith("-") else words[1:]
+
+
 def _same_word(wanted: str, actual: str) -> bool:
-    if "$(" in wanted:
-        return wanted.partition("=")[0] == actual.partition("=")[0]
-    return wanted == actual
+    fixed, variable, _ = wanted.partition("$")
+    return actual.startswith(fixed) if variable else wanted == actual
 
 
 def _last(manifest: Manifest, name: str) -> str:
-    values = manifest.values(name)
-    return values[-1] if values else ""
+    """A flag's value; empty where it is a variable whose value the manifest does not tell."""
+    value = (manifest.values(name) or ("",))[-1]
+    for variable, text in manifest.env:
+        value = value.replace(f"$({variable})", text)
+    return "" if "$(" in value else value
 
 
 def _find_manifest(snapshot: Snapshot, kubelet: StaticPods) -> str:
@@ -111,9 +115,11 @@ def _find_manifest(snapshot: Snapshot, kubelet: StaticPods) -> str:
     usual = [name for name in folder.files if name.startswith("kube-apiserver.")]
     if "kube-apiserver.yaml" in usual:
         return f"{kubelet.folder}/kube-apiserver.yaml"
+    snapshot.expect(*(FileAt(f"{kubelet.folder}/{name}") for name in _pod_files(folder)))
     found = [name for name in _pod_files(folder) if _is_pod(snapshot, f"{kubelet.folder}/{name}")]
-    if found or usual:
-        return f"{kubelet.folder}/{(found or usual)[0]}"
+    best = [name for name in found if name in usual] or found or usual
+    if best:
+        return f"{kubelet.folder}/{best[0]}"
     refuse_unit(snapshot)
     raise _no_manifest(kubelet.folder, "no file in it is a Pod that runs kube-apiserver")
 
@@ -126,6 +132,19 @@ def _no_manifest(place: str, found: str) -> Refused:
         expected="the static Pod of a control-plane node, as kubeadm writes it",
         do="run this on a control-plane node, or name the file by --manifest FILE "
         "(a managed control plane, as of EKS, GKE or AKS, has none to change; its layer is on)",
+    )
+
+
+def _linked(snapshot: Snapshot, path: str, target: str, kubelet: StaticPods) -> Refused:
+    folder = snapshot.folder(path.rpartition("/")[0])
+    return Refused(
+        "manifest-is-a-link",
+        f"{path} is reached through a symbolic link; replacing it would break the link",
+        found=f"it leads to {target}",
+        expected="a regular file in a regular folder",
+        do=f"name the folder itself, {folder.link}, where the kubelet is told of it: {kubelet.source}"
+        if folder and folder.link
+        else f"make it a regular file in the kubelet's folder: cp --remove-destination {target} {path}",
     )
 
 

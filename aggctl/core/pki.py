@@ -31,6 +31,15 @@ LEAF_LIFETIME = timedelta(days=365)
 KEY_ALGORITHMS = ("RSA-2048", "RSA-3072", "RSA-4096", "ECDSA-P256", "ECDSA-P384")
 """kubeadm's `encryptionAlgorithm` names; kube-apiserver reads RSA and ECDSA keys, no Ed25519."""
 
+_UNREADABLE = (
+    ValueError,
+    UnsupportedAlgorithm,
+    x509.DuplicateExtension,
+    x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+)
+"""What cryptography raises for a certificate that it cannot take apart; parts are read late."""
+
 PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
 
 
@@ -118,9 +127,12 @@ def read_certificates(pem: bytes) -> tuple[Certificate, ...]:
     """Read every certificate of a PEM file, in its order; PkiError where there is none or one is broken."""
     try:
         found = x509.load_pem_x509_certificates(pem)
-    except (ValueError, UnsupportedAlgorithm) as error:
+    except _UNREADABLE as error:
         raise PkiError(f"no PEM certificate can be read from it ({error})") from error
-    return tuple(_describe(certificate) for certificate in found)
+    try:
+        return tuple(_describe(certificate) for certificate in found)
+    except _UNREADABLE as error:
+        raise PkiError(f"a certificate in it has parts that cannot be read ({error})") from error
 
 
 def load_key(pem: bytes) -> PrivateKey:
@@ -145,7 +157,7 @@ def signed_by(certificate: Certificate, authority: Certificate) -> bool:
     """Whether `authority` signed `certificate`: the signature itself, not only the names."""
     try:
         _load(certificate).verify_directly_issued_by(_load(authority))
-    except (InvalidSignature, ValueError, TypeError):
+    except (InvalidSignature, UnsupportedAlgorithm, ValueError, TypeError):
         return False
     return True
 
@@ -231,11 +243,7 @@ def _load(certificate: Certificate) -> x509.Certificate:
 
 
 def _describe(certificate: x509.Certificate) -> Certificate:
-    try:
-        public = certificate.public_key()
-        purposes, is_ca, sans = _extensions(certificate)
-    except (ValueError, UnsupportedAlgorithm) as error:
-        raise PkiError(f"a certificate in it has parts that cannot be read ({error})") from error
+    purposes, is_ca, sans = _extensions(certificate)
     anything = purposes is None or ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE in purposes
     return Certificate(
         common_name=_last(certificate.subject, NameOID.COMMON_NAME),
@@ -251,7 +259,7 @@ def _describe(certificate: x509.Certificate) -> Certificate:
         server_auth=anything or ExtendedKeyUsageOID.SERVER_AUTH in (purposes or ()),
         sans=sans,
         fingerprint=certificate.fingerprint(hashes.SHA256()).hex(),
-        public_key=_public_fingerprint(public),
+        public_key=_public_fingerprint(certificate.public_key()),
         pem=certificate.public_bytes(serialization.Encoding.PEM),
     )
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from aggctl.core import pki
+from aggctl.core.snapshot import NotKnown, ObjectAt, Unknown
 
 if TYPE_CHECKING:
     from aggctl.core.pki import Certificate
@@ -24,14 +25,20 @@ class Published:
 
 
 def read_published(snapshot: Snapshot, server: str) -> Published:
-    """The ConfigMap as a value; absent or without the keys it publishes nothing."""
+    """The ConfigMap as a value; absent or without the keys it publishes nothing.
+
+    NotKnown for a CA that cannot be read: whoever took that for none would make a second one.
+    """
     found = snapshot.object(CONFIG_MAP, server) or {}
     data = found.get("data") or {}
     pem = str(data.get("requestheader-client-ca-file", ""))
     try:
         authorities = pki.read_certificates(pem.encode()) if pem.strip() else ()
-    except pki.PkiError:
-        authorities = ()
+    except pki.PkiError as error:
+        raise NotKnown(
+            ObjectAt(CONFIG_MAP, server),
+            Unknown(f"the front-proxy CA that the cluster publishes: {error}", "published-ca-not-readable"),
+        ) from error
     return Published(authorities, _names(data.get("requestheader-allowed-names")))
 
 

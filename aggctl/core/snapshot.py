@@ -71,6 +71,10 @@ class ProcessSeen:
     argv: tuple[str, ...]
 
 
+PROBE_USER = "aggctl-probe"
+"""The harmless user as whom an identity is tried; it has the rights of `system:authenticated`."""
+
+
 @dataclass(frozen=True, slots=True)
 class WhoSeen:
     """How a server took a request-header identity: HTTP status, the user name that it answered."""
@@ -81,10 +85,10 @@ class WhoSeen:
 
 @dataclass(frozen=True, slots=True)
 class LogSeen:
-    """The last lines of one run of a container; `run` is the restart count, `changed` the file's time."""
+    """The last lines of one run of a container; `run` is the restart count, `began` the first line's time."""
 
     run: int
-    changed: float
+    began: float
     lines: tuple[str, ...]
 
 
@@ -158,10 +162,10 @@ class Processes:
 
 @dataclass(frozen=True, slots=True)
 class ArgumentsAccepted:
-    """What the binary of process `pid` says of other arguments (`--version`) -> its complaint, or ""."""
+    """What the binary of process `pid` says of other flags (`--version`) -> its complaint, or ""."""
 
     pid: int
-    flags: tuple[tuple[str, str], ...]
+    flags: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,7 +290,7 @@ class Snapshot:
         answer: tuple[ProcessSeen, ...] = self._known(Processes(port))
         return answer
 
-    def complaint(self, pid: int, flags: tuple[tuple[str, str], ...]) -> str:
+    def complaint(self, pid: int, flags: tuple[str, ...]) -> str:
         """What the running binary has against flags, or the empty string."""
         answer: str = self._known(ArgumentsAccepted(pid, flags))
         return answer

@@ -8,12 +8,16 @@ import unicodedata
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
 
 
+_UNFIT = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+"""Unicode categories: controls, invisible formatting, lone surrogates, line and paragraph separators."""
+
+
 def clean(text: str | bytes, limit: int = 300) -> str:
     """One line of at most `limit` characters; escape sequences and control characters become blanks."""
     if isinstance(text, bytes):
         text = text[: limit * 8].decode("utf-8", "replace")
     plain = _ESCAPES.sub("", text[: limit * 8])
-    plain = "".join(" " if unicodedata.category(each) in ("Cc", "Cf", "Zl", "Zp") else each for each in plain)
+    plain = "".join(" " if unicodedata.category(each) in _UNFIT else each for each in plain)
     plain = " ".join(plain.split())
     return plain if len(plain) <= limit else plain[: limit - 1] + "…"
 

@@ -10,8 +10,18 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aggctl.core.snapshot import AskAs, ClockSkew, ObjectAt, Question, ReadyAt, Unknown, WhoSeen
+from aggctl.core.snapshot import (
+    PROBE_USER,
+    AskAs,
+    ClockSkew,
+    ObjectAt,
+    Question,
+    ReadyAt,
+    Unknown,
+    WhoSeen,
+)
 from aggctl.core.text import clean
+from aggctl.errors import Refused
 from aggctl.system.kubeconfig import tls_context
 
 if TYPE_CHECKING:
@@ -23,9 +33,6 @@ if TYPE_CHECKING:
     from aggctl.system.kubeconfig import Credentials
 
 BODY_LIMIT = 32 * 1024 * 1024
-PROBE_USER = "aggctl-probe"
-"""The harmless user as whom an identity is tried; it has the rights of `system:authenticated`."""
-
 UNAUTHORIZED, FORBIDDEN, NOT_FOUND = 401, 403, 404
 
 
@@ -103,8 +110,7 @@ class Cluster:
                 server, context, "authorization.k8s.io/v1", "SelfSubjectAccessReview", spec
             )
             return WhoSeen(status, PROBE_USER if status == 201 else "")  # noqa: PLR2004 -- HTTP's own number
-        user = body.get("status", {}).get("userInfo", {}).get("username", "")
-        return WhoSeen(status, clean(str(user), 100))
+        return WhoSeen(status, clean(_username(body), 100))
 
     def _review(
         self, server: str, context: ssl.SSLContext, group: str, kind: str, spec: dict[str, Any]
@@ -144,7 +150,7 @@ class Cluster:
         with self._lock:
             if self._found is None:
                 credentials = self._find()
-                self._found = credentials, self._pool(credentials.context(), credentials.server_name)
+                self._found = credentials, self._pool(_context(credentials), credentials.server_name)
             return self._found
 
     def _pool(self, context: ssl.SSLContext, server_name: str = "") -> PoolManager:
@@ -158,6 +164,27 @@ class Cluster:
             maxsize=8,
             **(names if server_name else {}),
         )
+
+
+def _context(credentials: Credentials) -> ssl.SSLContext:
+    try:
+        return credentials.context()
+    except (ssl.SSLError, ValueError) as error:
+        raise Refused(
+            "kubeconfig-not-usable",
+            f"the kubeconfig {credentials.source} cannot be used: a certificate or key in it is not readable",
+            found=clean(str(error), 120),
+            expected="certificate-authority, client-certificate and client-key in PEM, the last two of one pair",
+            do="give a good one by --kubeconfig FILE (on a control-plane node: /etc/kubernetes/admin.conf)",
+        ) from error
+
+
+def _username(review: dict[str, Any]) -> str:
+    """The name in a SelfSubjectReview; a refusal is a Status, whose `status` is a word."""
+    try:
+        return str(review["status"]["userInfo"]["username"])
+    except (KeyError, TypeError):
+        return ""
 
 
 def _refusal(server: str, path: str, status: int, body: bytes, credentials: Credentials) -> Unknown:

@@ -110,7 +110,7 @@ class Files:
             return
         if change.after is None and not self._has_folder(change.path):
             return  # an undo that was cut short took the folder away already
-        with self._place(change.path, write=True) as place:
+        with naming(change.path), self._place(change.path, write=True) as place:
             self._sweep(place, draft)
             now = self._stamp_at(place)
             if now == change.after:
@@ -136,7 +136,11 @@ class Files:
     def sweep(self, change: Change, draft: str) -> None:
         """Remove what an interrupted write of `change` left beside its file."""
         if isinstance(change, FileChange):
-            with contextlib.suppress(FileNotFoundError), self._place(change.path, write=True) as place:
+            with (
+                contextlib.suppress(FileNotFoundError),
+                naming(change.path),
+                self._place(change.path, write=True) as place,
+            ):
                 self._sweep(place, draft)
 
     # --- reading -----------------------------------------------------------------------------------------
@@ -154,13 +158,23 @@ class Files:
         try:
             with self._place(path.rstrip("/") + "/.") as place:
                 info = self._calls.fstat(place.folder)
-                names = sorted(entry.name for entry in self._calls.scandir(place.folder) if entry.is_file())
+                entries = list(self._calls.scandir(place.folder))
+                names = sorted(each.name for each in entries if self._is_file(each, path))
                 link = place.path.rpartition("/")[0] or "/"
         except (FileNotFoundError, NotADirectoryError):
             return None
         writable = os.access(self.host_path(link), os.W_OK)
         moved = link if os.path.normpath(link) != os.path.normpath(path) else ""
         return FolderSeen(tuple(names), writable, info.st_uid, info.st_gid, moved)
+
+    def _is_file(self, entry: os.DirEntry[str], folder: str) -> bool:
+        """Whether it is a regular file or a link to one; an absolute link begins at the root, not the host's."""
+        if not entry.is_symlink():
+            return entry.is_file()
+        with contextlib.suppress(OSError), self._place(f"{folder}/{entry.name}") as place:
+            info = self._calls.stat(place.name, dir_fd=place.folder, follow_symlinks=False)
+            return stat.S_ISREG(info.st_mode)
+        return False
 
     def _has_folder(self, path: str) -> bool:
         return self._exists(path.rpartition("/")[0] or "/")
@@ -210,7 +224,7 @@ class Files:
     # --- writing -----------------------------------------------------------------------------------------
 
     def _apply_folder(self, change: FolderChange) -> None:
-        with self._place(change.path, write=True) as place:
+        with naming(change.path), self._place(change.path, write=True) as place:
             if change.create:
                 with contextlib.suppress(FileExistsError):
                     self._calls.mkdir(place.name, change.mode, dir_fd=place.folder)
@@ -297,6 +311,17 @@ class Files:
             yield _Place(walk.folders[-1], walk.name, walk.resolved)
         finally:
             walk.close()
+
+
+@contextlib.contextmanager
+def naming(path: str) -> Iterator[None]:
+    """Give an error of the operating system the path that it is about: write(2) and its like know none."""
+    try:
+        yield
+    except OSError as error:
+        if not str(error.filename or "").startswith("/"):
+            error.filename = path
+        raise
 
 
 def _draft_name(name: str, draft: str) -> str:

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from aggctl.core.plan import FileChange, Plan, digest, plan_from_json, plan_to_json
 from aggctl.errors import Refused
+from aggctl.system.files import naming
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -146,7 +147,9 @@ class Journal:
                     f"another aggctl (pid {holder}) is changing this node",
                     do="wait for it to end, then run again",
                 ) from None
-            with contextlib.suppress(OSError):  # on a full disk others learn no pid; the lock holds all the same
+            with contextlib.suppress(
+                OSError
+            ):  # on a full disk others learn no pid; the lock holds all the same
                 self._calls.ftruncate(descriptor, 0)
                 self._calls.pwrite(descriptor, str(os.getpid()).encode(), 0)
             yield
@@ -221,7 +224,9 @@ class Journal:
     def _free_identity(self, now: datetime) -> str:
         """A name by the clock that sorts after all others, even where the clock was set back."""
         base = now.strftime("%Y%m%dT%H%M%S")
-        newest = max([_age(name) for part in ("open", "history") for name in self._names(part)], default=("", 0))
+        newest = max(
+            [_age(name) for part in ("open", "history") for name in self._names(part)], default=("", 0)
+        )
         return base if base > newest[0] else f"{newest[0]}-{newest[1] + 1}"
 
     def _write_entry(self, folder: Path, plan: Plan, now: datetime) -> None:
@@ -252,34 +257,37 @@ class Journal:
 
     def _write(self, path: Path, content: bytes) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
-        descriptor = self._calls.open(path, flags, 0o600)
-        try:
-            view = memoryview(content)
-            while view:
-                view = view[self._calls.write(descriptor, view) :]
-            self._calls.fsync(descriptor)
-        finally:
-            self._calls.close(descriptor)
+        with naming(str(path)):
+            descriptor = self._calls.open(path, flags, 0o600)
+            try:
+                self._pour(descriptor, content)
+            finally:
+                self._calls.close(descriptor)
+
+    def _pour(self, descriptor: int, content: bytes) -> None:
+        view = memoryview(content)
+        while view:
+            view = view[self._calls.write(descriptor, view) :]
+        self._calls.fsync(descriptor)
 
     def append(self, identity: str, line: dict[str, Any]) -> None:
         """Add a line to the log of an open change, on disk before this returns."""
         path = self._home / "open" / identity / "log.jsonl"
-        descriptor = self._calls.open(path, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC)
-        try:
-            # A blank line first: half a line that a full disk left behind must not swallow this one.
-            view = memoryview(b"\n" + json.dumps(line).encode() + b"\n")
-            while view:
-                view = view[self._calls.write(descriptor, view) :]
-            self._calls.fsync(descriptor)
-        finally:
-            self._calls.close(descriptor)
+        with naming(str(path)):
+            descriptor = self._calls.open(path, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                # A blank line first: half a line that a full disk left behind must not swallow this one.
+                self._pour(descriptor, b"\n" + json.dumps(line).encode() + b"\n")
+            finally:
+                self._calls.close(descriptor)
 
     def _sync(self, folder: Path) -> None:
-        descriptor = self._calls.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            self._calls.fsync(descriptor)
-        finally:
-            self._calls.close(descriptor)
+        with naming(str(folder)):
+            descriptor = self._calls.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                self._calls.fsync(descriptor)
+            finally:
+                self._calls.close(descriptor)
 
 
 @dataclass(frozen=True, slots=True)

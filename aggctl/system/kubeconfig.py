@@ -104,10 +104,12 @@ def _read(path: str, wanted: str) -> Credentials | None:
             insecure=bool(cluster.get("insecure-skip-tls-verify", False)),
             server_name=str(cluster.get("tls-server-name", "")),
         )
-    except (KeyError, TypeError, AttributeError, StopIteration, binascii.Error) as error:
-        raise _broken(
-            path, f"it is no kubeconfig ({type(error).__name__}: {clean(str(error), 80)})"
-        ) from error
+    except KeyError as error:
+        raise _broken(path, f"it has no {clean(str(error.args[0]), 60)}") from error
+    except (TypeError, AttributeError) as error:
+        raise _broken(path, "it has not the shape of a kubeconfig") from error
+    except binascii.Error as error:
+        raise _broken(path, f"its data is no base64 ({error})") from error
     except OSError as error:
         raise _broken(path, f"{error.filename}: {error.strerror}") from error
 
@@ -121,6 +123,8 @@ def _parse(path: str) -> Any:
             content = file.read(LIMIT + 1)
         if len(content) > LIMIT:
             raise _broken(path, "it is larger than 2 MiB, so it is no kubeconfig")
+        if not content.strip():
+            raise _broken(path, "it is empty")
         return YAML(typ="safe", pure=True).load(content)
     except OSError as error:
         raise _broken(path, f"{error.strerror}") from error
@@ -129,8 +133,10 @@ def _parse(path: str) -> Any:
 
 
 def _named(entries: Any, name: str, kind: str) -> dict[str, Any]:
-    entry: dict[str, Any] = next(each[kind] for each in entries if each["name"] == name)
-    return entry
+    found: dict[str, Any] | None = next((each[kind] for each in entries if each["name"] == name), None)
+    if found is None:
+        raise KeyError(f"{kind} {name!r}, which its context names")
+    return found
 
 
 def _part(entry: dict[str, Any], name: str, folder: Path) -> bytes:
@@ -161,7 +167,8 @@ def _by_library(chosen: str, context: str) -> Credentials:
     except config.ConfigException as error:
         raise Refused(
             "kubeconfig-missing",
-            f"no kubeconfig was found ({clean(str(error), 120)})",
+            f"no kubeconfig was found ({clean(str(error), 120)})" if chosen else "no kubeconfig was found",
+            found="" if chosen else "neither --kubeconfig nor $KUBECONFIG, no admin.conf, no ~/.kube/config",
             do="give one by --kubeconfig FILE (on a control-plane node: /etc/kubernetes/admin.conf)",
         ) from error
     authorization = configuration.get_api_key_with_prefix("authorization") or ""

@@ -6,6 +6,7 @@ import os
 import re
 import socket
 import subprocess
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from aggctl.core.text import clean
 DIAL_SECONDS = 2.0
 VERSION_SECONDS = 20.0
 LOG_TAIL = 64 * 1024
+LOG_LINES = 40
 DEFAULT_PORT = "6443"
 _BINARIES = ("kube-apiserver", "apiserver", "hyperkube")
 
@@ -40,7 +42,7 @@ class Probes:
             case Processes(port):
                 return self._processes(port)
             case ArgumentsAccepted(pid, flags):
-                return _accepted(pid, dict(flags))
+                return _accepted(pid, flags)
             case Dial(address):
                 return _dial(address)
             case ContainerLogs(namespace, pod, container):
@@ -75,24 +77,21 @@ class Probes:
         """The kubelet writes /var/log/pods/NAMESPACE_POD-NODE_UID/CONTAINER/RUN.log in the CRI's format."""
         folder = Path(self._root) / "var/log/pods"
         try:
-            files = [path for path in folder.glob(f"{namespace}_{pod}*/{container}/*.log") if path.is_file()]
-            runs = [
-                LogSeen(int(path.stem), path.stat().st_mtime, _tail(path))
-                for path in files
-                if path.stem.isdigit()
-            ]
+            found = folder.glob(f"{namespace}_{pod}*/{container}/*.log")
+            runs = [_run(path) for path in found if path.stem.isdigit() and path.is_file()]
         except OSError as error:
             return Unknown(f"the container logs in {folder} cannot be read: {error.strerror}", "no-rights")
-        return tuple(sorted(runs, key=lambda run: run.changed))
+        return tuple(sorted(runs, key=lambda run: run.began))
 
 
-def _accepted(pid: int, flags: dict[str, str]) -> str | Unknown:
+def _accepted(pid: int, flags: tuple[str, ...]) -> str | Unknown:
     """Ask the running binary itself: with --version it parses every flag, then prints and ends (60 ms)."""
     try:
         running = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[:-1]
-        words = [word.decode("utf-8", "surrogateescape") for word in running[1:]]
+        words = [word.decode("utf-8", "replace") for word in running[1:]]
+        subcommand = words[:1] if words and not words[0].startswith("-") else []
         done = subprocess.run(
-            [f"/proc/{pid}/exe", *_with_flags(words, flags), "--version"],
+            [f"/proc/{pid}/exe", *subcommand, *flags, "--version"],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=VERSION_SECONDS,
@@ -109,11 +108,6 @@ def _accepted(pid: int, flags: dict[str, str]) -> str | Unknown:
     said = [line for line in done.stderr.decode("utf-8", "replace").splitlines() if line.strip()]
     errors = [line for line in said if line.lower().startswith("error")]
     return clean((errors or said or [f"exit status {done.returncode}"])[-1].removeprefix("Error: "))
-
-
-def _with_flags(words: list[str], flags: dict[str, str]) -> list[str]:
-    kept = [word for word in words if _flag_name(word) not in flags]
-    return [*kept, *(f"--{name}={value}" for name, value in flags.items())]
 
 
 def _flag_name(word: str) -> str:
@@ -134,15 +128,29 @@ def _dial(address: str) -> str:
     return ""
 
 
-_CRI = re.compile(r"^\S+ (?:stdout|stderr) [FP] ")
+_CRI = re.compile(r"^(?P<time>\S+) (?:stdout|stderr) [FP] ")
 
 
-def _tail(path: Path) -> tuple[str, ...]:
-    """The last lines, without the CRI's prefix."""
+def _run(path: Path) -> LogSeen:
+    """The last lines without the CRI's prefix, and the moment of the first one."""
     with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - LOG_TAIL))
+        first = file.readline(4096).decode("utf-8", "replace")
+        file.seek(max(0, os.fstat(file.fileno()).st_size - LOG_TAIL))
         lines = file.read(LOG_TAIL).decode("utf-8", "replace").splitlines()
-    return tuple(clean(_CRI.sub("", line), 500) for line in lines[-40:])
+    shown = tuple(clean(_CRI.sub("", line), 500) for line in lines[-LOG_LINES:])
+    return LogSeen(int(path.stem), _moment(first) or path.stat().st_mtime, shown)
+
+
+def _moment(line: str) -> float:
+    """The time of a CRI log line in seconds of the epoch, 0 where there is none."""
+    found = _CRI.match(line)
+    if not found:
+        return 0.0
+    text = re.sub(r"(\.\d{6})\d*", r"\1", found["time"])  # nanoseconds are more than datetime reads
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except ValueError:
+        return 0.0
 
 
 def _link(path: str) -> str:

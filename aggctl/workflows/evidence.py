@@ -39,5 +39,5 @@ def _last_lines(path: str, ports: Ports) -> tuple[str, ...]:
     logs = ports.look(ContainerLogs(manifest.namespace, manifest.pod_name, manifest.container))
     if isinstance(logs, Unknown):
         return ()
-    recent = [run for run in logs if run.changed >= file.changed]
+    recent = [run for run in logs if run.began >= file.changed]
     return tuple(recent[-1].lines[-LINES:]) if recent else ()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from aggctl.core.findings import Finding
 from aggctl.core.plan import FileChange, inverse
 from aggctl.core.report import Report
+from aggctl.errors import AggctlError, Refused
 from aggctl.system.files import Changed
 from aggctl.system.signals import Stopped
 from aggctl.workflows.evidence import collect
@@ -19,6 +20,7 @@ from aggctl.workflows.gates import GateFailed, wait_for
 
 if TYPE_CHECKING:
     from aggctl.core.plan import Change, Plan, Step
+    from aggctl.core.snapshot import Stamp
     from aggctl.system.journal import Running
     from aggctl.system.ports import Ports
 
@@ -37,39 +39,95 @@ class Ended:
 
 def execute(plan: Plan, ports: Ports, *, wait: bool = True) -> Ended:
     """Carry out `plan`; the caller holds the lock. Without `wait` the journal stays open for the next run."""
-    running = ports.journal.begin(plan, ports.clock.now())
+    plan = with_backups(plan, ports)
+    left_open: tuple[Finding, ...] = ()
     begun: list[int] = []
     with ports.stop.handling():
+        running = ports.journal.begin(plan, ports.clock.now())
         try:
             for number, step in enumerate(plan.steps):
                 ports.stop.check()
                 running.begin(number)
                 begun.append(number)
-                _do(step, plan, ports, running.identity)
+                _do(step, plan, ports, begun, running.identity)
                 if step.gate and wait:
                     _wait(step, ports)
-        except (OSError, Changed, GateFailed, Stopped) as error:
-            return _put_back(plan, begun, ports, running, _finding_of(error), interrupted=_is_stop(error))
+        except Exception as error:  # noqa: BLE001 -- whatever it is, it is undone and reported
+            return _put_back(plan, begun, ports, running, finding_of(error), interrupted=_is_stop(error))
         except BaseException as error:
-            _put_back(plan, begun, ports, running, _finding_of(error))
+            _put_back(plan, begun, ports, running, finding_of(error))
             raise
         if wait or not any(step.gate for step in plan.steps):
-            running.close({"outcome": "applied"})
-    return Ended("applied", (), ports.journal.place(running.identity))
+            left_open = close_record(running, {"outcome": "applied"})
+    return Ended("applied", left_open, ports.journal.place(running.identity))
+
+
+def with_backups(plan: Plan, ports: Ports) -> Plan:
+    """The plan with every content that doing and undoing it needs; Refused where one cannot be had.
+
+    What is to be replaced comes from the disk, keys included: no snapshot holds those.
+    """
+    blobs: dict[str, bytes] = {}
+    for step in plan.steps:
+        if isinstance(step.change, FileChange):
+            for stamp in (step.change.after, step.change.before):
+                if stamp and stamp.digest not in blobs:
+                    blobs[stamp.digest] = _blob(stamp, step.change, plan, ports)
+    return replace(plan, blobs=blobs)
+
+
+def _blob(stamp: Stamp, change: FileChange, plan: Plan, ports: Ports) -> bytes:
+    try:
+        return plan.blobs[stamp.digest]
+    except KeyError:
+        lost = f"there is no copy of what belongs into {change.path}"
+    except OSError as error:
+        lost = f"the copy of what belongs into {change.path} cannot be used: {error.strerror or error}"
+    try:
+        seen = ports.files.read(change.path)
+    except OSError as error:
+        seen, lost = None, f"{change.path} cannot be read: {error.strerror or error}"
+    if seen and seen.stamp.digest == stamp.digest:
+        return seen.content
+    if stamp == change.before:
+        lost = str(Changed(change.path)) if seen else lost
+    raise Refused("backup-not-usable", lost, do=f"look at {change.path}, then run again; nothing was changed")
 
 
 def undo(plan: Plan, begun: tuple[int, ...], ports: Ports, identity: str) -> list[Finding]:
     """Put back the begun steps, newest first, as far as possible; what is left comes back as findings."""
     left: list[Finding] = []
-    for step in (plan.steps[number] for number in sorted(begun, reverse=True)):
+    steps = [plan.steps[number] for number in sorted(begun, reverse=True)]
+    for at, step in enumerate(steps):
         ports.progress.begin(f"put back {step.change.path}")
         problem = _undo_one(step, plan, ports, identity)
-        if problem:
-            left.append(problem)
-            ports.progress.failed(problem.message)
-        else:
+        if problem is None:
             ports.progress.done()
+            continue
+        left.append(problem)
+        ports.progress.failed(problem.message)
+        others_work = problem.code == "changed-meanwhile" and not step.gate
+        if not others_work and not _is_back(step, ports):
+            # What kube-apiserver lives by goes before what that needs, in both directions: go no further.
+            return [*left, *(_still_needed(each, step) for each in steps[at + 1 :])]
     return left
+
+
+def close_record(running: Running, details: dict[str, Any]) -> tuple[Finding, ...]:
+    """Close the record; where the disk does not let us, say so: the files are as reported all the same."""
+    try:
+        running.close(details)
+    except OSError as error:
+        return (
+            Finding(
+                code="journal-not-closed",
+                severity="warning",
+                subject=running.identity,
+                message=f"the record of this change stays open: {error.strerror or error}",
+                fix="make room, or the file system writable, then run the same command again",
+            ),
+        )
+    return ()
 
 
 def keep_published_ca(plan: Plan, begun: tuple[int, ...], ports: Ports) -> None:
@@ -85,9 +143,13 @@ def keep_published_ca(plan: Plan, begun: tuple[int, ...], ports: Ports) -> None:
             ports.journal.keep(name, plan.blobs[stamp.digest])
 
 
-def _do(step: Step, plan: Plan, ports: Ports, identity: str) -> None:
+def _do(step: Step, plan: Plan, ports: Ports, begun: list[int], identity: str) -> None:
     ports.progress.begin(step.title)
-    ports.files.apply(step.change, _content(step.change, plan), identity)
+    try:
+        ports.files.apply(step.change, _content(step.change, plan), identity)
+    except Changed:
+        begun.pop()  # it is not ours, so there is nothing of ours to put back
+        raise
     ports.progress.done()
 
 
@@ -108,19 +170,33 @@ def _put_back(
     interrupted: bool = False,
 ) -> Ended:
     ports.progress.failed(cause.message)
-    cause = replace(cause, evidence=(*cause.evidence, *collect(plan, ports)))
+    cause = replace(cause, evidence=(*cause.evidence, *_evidence(plan, ports)))
     running.undo()
-    left: list[Finding] = []
-    try:
-        keep_published_ca(plan, tuple(begun), ports)
-    except OSError as error:
-        left.append(_finding_of(error))
-    left = [*undo(plan, tuple(begun), ports, running.identity), *left]
+    left = put_back_begun(plan, tuple(begun), ports, running.identity)
     outcome = "rollback-incomplete" if left else "rolled-back"
     findings = (cause, *left)
     if not left:
-        running.close({"outcome": outcome, "findings": [asdict(each) for each in findings]})
+        findings += close_record(
+            running, {"outcome": outcome, "findings": [asdict(each) for each in findings]}
+        )
     return Ended(outcome, findings, ports.journal.place(running.identity), interrupted)
+
+
+def put_back_begun(plan: Plan, begun: tuple[int, ...], ports: Ports, identity: str) -> tuple[Finding, ...]:
+    """Keep a CA that may be published, undo the begun steps; what is left comes back as findings."""
+    kept: tuple[Finding, ...] = ()
+    try:
+        keep_published_ca(plan, begun, ports)
+    except OSError as error:
+        kept = (finding_of(error),)
+    return (*undo(plan, begun, ports, identity), *kept)
+
+
+def _evidence(plan: Plan, ports: Ports) -> tuple[str, ...]:
+    try:
+        return collect(plan, ports)
+    except Exception as error:  # noqa: BLE001 -- undoing is never held up, least of all by curiosity
+        return (f"no evidence could be gathered: {error}",)
 
 
 def _undo_one(step: Step, plan: Plan, ports: Ports, identity: str) -> Finding | None:
@@ -130,9 +206,26 @@ def _undo_one(step: Step, plan: Plan, ports: Ports, identity: str) -> Finding | 
         ports.files.apply(change, _content(change, plan), identity)
         if step.undo_gate:
             wait_for(step.undo_gate, ports)
-    except (OSError, Changed, GateFailed) as error:
-        return _finding_of(error)
+    except Exception as error:  # noqa: BLE001 -- one step that cannot be undone does not stop the others
+        return finding_of(error)
     return None
+
+
+def _is_back(step: Step, ports: Ports) -> bool:
+    try:
+        return ports.files.holds(step.change) == "before"
+    except OSError:
+        return False
+
+
+def _still_needed(step: Step, by: Step) -> Finding:
+    return Finding(
+        code="left-in-place",
+        severity="error",
+        subject=step.change.path,
+        message=f"{step.change.path} stays as it is: {by.change.path} could not be put back and may need it",
+        fix=f"mend {by.change.path}, then: aggctl rollback",
+    )
 
 
 def _content(change: Change, plan: Plan) -> bytes | None:
@@ -145,7 +238,8 @@ def _is_stop(error: BaseException) -> bool:
     return isinstance(error, Stopped)
 
 
-def _finding_of(error: BaseException) -> Finding:
+def finding_of(error: BaseException) -> Finding:
+    """What went wrong, as a finding."""
     match error:
         case GateFailed():
             late = "" if error.finding.hopeless else f" (waited {error.seconds:.0f} s)"
@@ -165,6 +259,8 @@ def _finding_of(error: BaseException) -> Finding:
                 f"{what}{error.strerror or error}",
                 "make room, or the file system writable, then run again",
             )
+        case AggctlError():
+            return Finding(error.code, "error", "aggctl", error.message, error.do, evidence=error.evidence)
     return Finding("defect", "error", "aggctl", f"{type(error).__name__}: {error}", "please report this")
 
 

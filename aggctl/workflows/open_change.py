@@ -9,7 +9,7 @@ from aggctl.errors import Refused
 from aggctl.workflows.gates import GateFailed, wait_for
 
 if TYPE_CHECKING:
-    from aggctl.core.plan import Gate
+    from aggctl.core.plan import Gate, Step
     from aggctl.system.journal import Entry
     from aggctl.system.ports import Ports
 
@@ -22,13 +22,30 @@ def close_or_refuse(ports: Ports, *, change_it: bool) -> tuple[str, ...]:
     if not change_it:
         raise _refusal(entry, "it is still open")
     with ports.journal.locked():
+        entry = ports.journal.open_entry()  # the run that held the lock until now may have gone on with it
+        if entry is None:
+            return ()
         missing = _not_in_force(entry, ports)
         if missing:
             raise _refusal(entry, missing)
-        ports.journal.close(entry.identity, {"outcome": "applied", "note": "found in force by a later run"})
+        _close(entry, ports)
     return (
         f"The change of {entry.started} ({entry.plan.title}) was interrupted; it is in force and closed now.",
     )
+
+
+def _close(entry: Entry, ports: Ports) -> None:
+    try:
+        for step in entry.plan.steps:
+            ports.files.sweep(step.change, entry.identity)
+        ports.journal.close(entry.identity, {"outcome": "applied", "note": "found in force by a later run"})
+    except OSError as error:
+        raise Refused(
+            "journal-not-writable",
+            f"the interrupted change of {entry.started} is in force and cannot be closed: "
+            f"{error.filename or 'its record'}: {error.strerror or error}",
+            do="make room, or the file system writable, then run again",
+        ) from error
 
 
 def _not_in_force(entry: Entry, ports: Ports) -> str:
@@ -36,7 +53,7 @@ def _not_in_force(entry: Entry, ports: Ports) -> str:
     if entry.undoing:
         return "putting it back had begun"
     for step in entry.plan.steps:
-        if ports.files.holds(step.change) != "after":
+        if not _is_made(step, ports):
             return f"{step.change.path} is not as the change wanted it"
         if step.gate:
             try:
@@ -44,6 +61,13 @@ def _not_in_force(entry: Entry, ports: Ports) -> str:
             except GateFailed as failed:
                 return failed.finding.message
     return ""
+
+
+def _is_made(step: Step, ports: Ports) -> bool:
+    try:
+        return ports.files.holds(step.change) == "after"
+    except OSError:
+        return False
 
 
 def _wait(gate: Gate, entry: Entry, ports: Ports) -> None:

@@ -12,7 +12,8 @@ from aggctl.core.plan import Change, FileChange, inverse, inverse_plan
 from aggctl.core.report import Report, ShownChange
 from aggctl.core.snapshot import NotKnown
 from aggctl.errors import AggctlError, Refused
-from aggctl.workflows.execute import execute, keep_published_ca, report_of, undo
+from aggctl.workflows.execute import close_record, execute, keep_published_ca, put_back_begun, report_of
+from aggctl.workflows.gates import as_finding, first_unmet
 from aggctl.workflows.observe import settle
 
 if TYPE_CHECKING:
@@ -29,24 +30,28 @@ def rollback(ports: Ports, confirm: Callable[[Report], bool], *, dry_run: bool, 
     entry = ports.journal.open_entry()
     if entry:
         return _finish_undoing(entry, ports, confirm, dry_run=dry_run)
-    entry = _last_applied(ports)
+    entry = ports.journal.last_applied()
     if entry is None:
         return Report("rollback", "unchanged", summary=("Nothing to undo: no change of aggctl is in force.",))
     _refuse_third_states(entry, ports)
     if not force:
         _refuse_breaking(entry, ports)
-    plan = inverse_plan(entry.plan, entry.identity, f"undo: {entry.plan.title}")
-    planned = _planned(entry, plan, tuple(step.change for step in plan.steps))
+    plan, silence = _without_vain_gates(
+        inverse_plan(entry.plan, entry.identity, f"undo: {entry.plan.title}"), ports
+    )
+    planned = _planned(entry, plan, tuple(step.change for step in plan.steps), silence)
     if dry_run:
         return planned
     if not confirm(planned):
         return replace(planned, outcome="refused", summary=("Nothing was changed.",), changes=())
     with ports.journal.locked():
-        if ports.journal.open_entry():
-            raise Refused("open-journal", "another change was begun meanwhile", do="run again")
-        keep_published_ca(entry.plan, entry.begun, ports)
+        newest = ports.journal.last_applied()
+        if ports.journal.open_entry() or newest is None or newest.identity != entry.identity:
+            raise Refused("changed-meanwhile", "another aggctl changed this node meanwhile", do="run again")
+        _keep(entry, ports)
         ended = execute(plan, ports)
-    summary = ("The change is undone.",) if ended.outcome == "applied" else (ended.findings[0].message,)
+    applied = ended.outcome == "applied"
+    summary = ("The change is undone.", *silence) if applied else (ended.findings[0].message,)
     return report_of("rollback", ended, summary=summary, changes=planned.changes)
 
 
@@ -76,44 +81,71 @@ def _finish_undoing(
     if not confirm(planned):
         return replace(planned, outcome="refused", summary=("Nothing was changed.",), changes=())
     with ports.journal.locked(), ports.stop.handling():
+        now_open = ports.journal.open_entry()
+        if now_open is None or now_open.identity != entry.identity:
+            raise Refused("changed-meanwhile", "another aggctl ended that change meanwhile", do="run again")
         running = ports.journal.running(entry.identity)
         running.undo()
-        keep_published_ca(entry.plan, entry.begun, ports)
-        left = undo(entry.plan, entry.begun, ports, entry.identity)
+        left = put_back_begun(now_open.plan, now_open.begun, ports, entry.identity)
         if left:
             return Report(
                 "rollback",
                 "rollback-incomplete",
                 summary=("Not everything could be put back; mend what is named, then run again.",),
-                findings=tuple(left),
+                findings=left,
             )
-        running.close({"outcome": "rolled-back"})
+        left_open = close_record(running, {"outcome": "rolled-back"})
     return Report(
-        "rollback", "applied", summary=("The interrupted change is undone.",), changes=planned.changes
+        "rollback",
+        "applied",
+        summary=("The interrupted change is undone.",),
+        changes=planned.changes,
+        findings=left_open,
     )
 
 
-def _last_applied(ports: Ports) -> Entry | None:
-    """The newest change in force; those that a later rollback undid are passed over."""
-    undone: set[str] = set()
-    for entry in ports.journal.history():
-        if entry.identity in undone or entry.outcome != "applied":
-            continue
-        if not entry.plan.undoes:
-            return entry
-        undone.add(entry.plan.undoes)
-    return None
+def _keep(entry: Entry, ports: Ports) -> None:
+    try:
+        keep_published_ca(entry.plan, entry.begun, ports)
+    except OSError as error:
+        raise Refused(
+            "journal-not-writable",
+            f"the CA that this cluster has published cannot be put away: {error.strerror or error}",
+            do="make room, or the file system writable, then run again; nothing was changed",
+        ) from error
+
+
+def _without_vain_gates(plan: Plan, ports: Ports) -> tuple[Plan, tuple[str, ...]]:
+    """Where kube-apiserver does not answer now, its files are all that is owed: nothing is waited for."""
+    for step in plan.steps:
+        unmet = first_unmet(step.gate, ports) if step.gate else None
+        if unmet is not None:
+            bare = tuple(replace(each, gate=None, undo_gate=None) for each in plan.steps)
+            why = as_finding(unmet).message
+            return replace(plan, steps=bare), (f"kube-apiserver was not waited for: {why}",)
+    return plan, ()
 
 
 def _refuse_third_states(entry: Entry, ports: Ports) -> None:
     for step in entry.plan.steps:
-        if ports.files.holds(step.change) == "other":
+        if _holds(step.change, ports) == "other":
             raise Refused(
                 "changed-since",
                 f"{step.change.path} was changed by somebody else since {entry.started}",
                 expected="the file as aggctl left it",
                 do=f"put it right by hand; the backup is in {ports.journal.place(entry.identity)}",
             )
+
+
+def _holds(change: Change, ports: Ports) -> str:
+    try:
+        return ports.files.holds(change)
+    except OSError as error:
+        raise Refused(
+            "file-not-readable",
+            f"{change.path} cannot be read: {error.strerror or error}",
+            do=f"look at it: ls -l {change.path}",
+        ) from error
 
 
 def _refuse_breaking(entry: Entry, ports: Ports) -> None:
@@ -147,11 +179,11 @@ def _served(snapshot: Snapshot, entry: Entry) -> tuple[ServiceOf, ...]:
     return ()
 
 
-def _planned(entry: Entry, plan: Plan, changes: tuple[Change, ...]) -> Report:
+def _planned(entry: Entry, plan: Plan, changes: tuple[Change, ...], more: tuple[str, ...] = ()) -> Report:
     return Report(
         "rollback",
         "planned",
-        summary=(f"Undo of {entry.identity}: {entry.plan.title}",),
+        summary=(f"Undo of {entry.identity}: {entry.plan.title}", *more),
         changes=tuple(_shown(change, plan) for change in changes),
     )
 

@@ -93,6 +93,19 @@ class Running:
     def add_flag(self, flag: str) -> None:
         self.change_manifest("    image:", f"    - {flag}\n    image:")
 
+    @contextmanager
+    def kubelet_stopped(self) -> Iterator[None]:
+        """The stand-in kubelet sees and does nothing meanwhile."""
+        processes.send(self.process("kubelet"), signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            processes.send(self.process("kubelet"), signal.SIGCONT)
+
+    def kill_apiserver(self) -> None:
+        """End kube-apiserver the hard way."""
+        kill(self.apiserver().process)
+
     def await_log(self, text: str) -> None:
         eventually(lambda: text in self.kubelet_log(), f"the stand-in kubelet says {text!r}")
 

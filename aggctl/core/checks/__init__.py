@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from aggctl.core.checks import apiserver
 from aggctl.core.findings import Finding, NotChecked, Passed
-from aggctl.core.snapshot import NotKnown
+from aggctl.core.snapshot import NotKnown, Unknown
 from aggctl.errors import AggctlError
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ CHECKS: Mapping[str, Callable[..., Passed | Finding]] = {
 
 def evaluate(condition: Condition, snapshot: Snapshot) -> Verdict:
     """Evaluate one condition; an answer that could not be had is NotChecked, never a pass."""
+    if condition.check not in CHECKS:
+        return NotChecked(Unknown(f"this version of aggctl has no check {condition.check}"))
     try:
         return CHECKS[condition.check](snapshot, **dict(condition.arguments))
     except NotKnown as not_known:

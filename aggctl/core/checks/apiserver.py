@@ -13,16 +13,18 @@ from aggctl.core import pki
 from aggctl.core.findings import Finding, Passed
 from aggctl.core.node import cached_manifest, runs, secure_port
 from aggctl.core.published import read_published
+from aggctl.core.snapshot import PROBE_USER
 
 if TYPE_CHECKING:
     from aggctl.core.manifest import Manifest
-    from aggctl.core.snapshot import LogSeen, Snapshot
+    from aggctl.core.pki import Certificate
+    from aggctl.core.snapshot import FileSeen, LogSeen, Snapshot
 
 CREATED = (200, 201)
 CRASHES_BEFORE_GIVING_UP = 3
 
-_FLAG_ERRORS = re.compile(
-    r"(invalid argument .* for|unknown (shorthand )?flag|flag needs an argument)", re.IGNORECASE
+_FLAG_ERRORS = re.compile(  # as pflag words them, on a line of their own
+    r"^(error: )?(invalid argument .* for \"|unknown (shorthand )?flag|flag needs an argument)", re.IGNORECASE
 )
 _FILE_ERRORS = re.compile(r"open (?P<path>/\S+): (?P<why>no such file or directory|permission denied)")
 _FATAL = re.compile(r"^(Error: |E\d{4} .*\"command failed\"|F\d{4} |panic: )")
@@ -71,7 +73,7 @@ def publishes(snapshot: Snapshot, *, server: str, ca: str, names: str) -> Passed
     """The ConfigMap extension-apiserver-authentication holds the CA in file `ca` and the names (by comma)."""
     published = read_published(snapshot, server)
     file = snapshot.file(ca)
-    own = pki.read_certificates(file.content)[0] if file else None
+    own = _first_certificate(file)
     if own is None or own.fingerprint not in {each.fingerprint for each in published.authorities}:
         return _not_published(server, f"the CA of {ca} is not published")
     missing = [name for name in names.split(",") if name and name not in published.names]
@@ -81,9 +83,12 @@ def publishes(snapshot: Snapshot, *, server: str, ca: str, names: str) -> Passed
 
 
 def accepts_identity(snapshot: Snapshot, *, server: str, certificate: str, key: str) -> Passed | Finding:
-    """This kube-apiserver takes the client certificate for a request-header identity."""
+    """This kube-apiserver takes the client certificate for a request-header identity.
+
+    Another name than the header's is that of the certificate itself: it was taken for an ordinary client's.
+    """
     answer = snapshot.who(server, certificate, key)
-    if answer.status in CREATED and answer.username:
+    if answer.status in CREATED and answer.username == PROBE_USER:
         return Passed(f"{server} accepts {certificate}")
     return Finding(
         code="client-certificate-not-accepted",
@@ -98,6 +103,13 @@ def accepts_identity(snapshot: Snapshot, *, server: str, certificate: str, key: 
 def _manifest(snapshot: Snapshot, path: str) -> Manifest:
     file = snapshot.file(path)
     return cached_manifest(file.content if file else b"", path)
+
+
+def _first_certificate(file: FileSeen | None) -> Certificate | None:
+    try:
+        return pki.read_certificates(file.content)[0] if file else None
+    except pki.PkiError:
+        return None
 
 
 def _not_published(server: str, message: str) -> Finding:
@@ -116,7 +128,7 @@ def _container_failure(snapshot: Snapshot, manifest: Manifest, path: str) -> Fin
     if file is None or snapshot.unknown_logs(manifest.namespace, manifest.pod_name, manifest.container):
         return None
     logs = snapshot.logs(manifest.namespace, manifest.pod_name, manifest.container)
-    recent = [run for run in logs if run.changed >= file.changed]
+    recent = [run for run in logs if run.began >= file.changed]
     return failure_of(recent, manifest, path)
 
 
