@@ -14,7 +14,7 @@ demo: $(STAMP)
 	@$(VENV)/bin/aggctl sandbox demo
 
 test: $(STAMP)
-	@$(VENV)/bin/python -m aggctl.sandbox.components
+	-@$(VENV)/bin/aggctl sandbox build  # first: a build takes longer than a test may
 	$(VENV)/bin/coverage run -m pytest -p no:cacheprovider $(TESTS)
 	$(VENV)/bin/coverage report --include='aggctl/core/*' --fail-under=100
 

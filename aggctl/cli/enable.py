@@ -10,14 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from aggctl.cli import options as o
-from aggctl.cli.wiring import Manners, asker, node_ports, run_command
-from aggctl.core import pki
-from aggctl.core.need import Wanted
 from aggctl.errors import Refused, UsageError
-from aggctl.system.files import READ_LIMIT
-from aggctl.workflows.enable import Manner, enable
 
 if TYPE_CHECKING:
+    from aggctl.core.pki import KeyPair
     from aggctl.core.report import Report
 
 
@@ -56,7 +52,10 @@ def enable_command(
         ),
     ] = None,
     key_algorithm: Annotated[
-        str, typer.Option("--key-algorithm", metavar="NAME", help=f"One of {', '.join(pki.KEY_ALGORITHMS)}.")
+        str,
+        typer.Option(
+            "--key-algorithm", metavar="NAME", help="As kubeadm's encryptionAlgorithm: RSA-2048, ECDSA-P256 …"
+        ),
     ] = "RSA-2048",
     repair: Annotated[bool, typer.Option("--repair", help="Replace what is wrong, too.")] = False,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until kube-apiserver is back.")] = True,
@@ -82,14 +81,19 @@ def enable_command(
       sudo aggctl enable --yes
       sudo aggctl enable --ca-from /root/front-proxy     (a further control-plane node)
     """
+    from aggctl.cli.wiring import Manners, asker, node_ports, run_command
+    from aggctl.core.need import Wanted
+    from aggctl.core.pki import KEY_ALGORITHMS
+    from aggctl.workflows.enable import Manner, enable
+
     manners = Manners(output, yes, quiet, verbose, no_color)
 
     def work() -> Report:
-        if key_algorithm not in pki.KEY_ALGORITHMS:
+        if key_algorithm not in KEY_ALGORITHMS:
             raise UsageError(
                 "key-algorithm-unknown",
                 f"there is no key algorithm {key_algorithm!r}",
-                expected=", ".join(pki.KEY_ALGORITHMS),
+                expected=", ".join(KEY_ALGORITHMS),
                 do="for example: --key-algorithm ECDSA-P256",
             )
         wanted = Wanted(
@@ -109,7 +113,9 @@ def enable_command(
     raise typer.Exit(run_command("enable", manners, work))
 
 
-def _given_ca(folder: str) -> pki.KeyPair | None:
+def _given_ca(folder: str) -> KeyPair | None:
+    from aggctl.core import pki
+
     if not folder:
         return None
     certificate, key = (Path(folder) / name for name in CA_NAMES)
@@ -134,6 +140,8 @@ def _given_ca(folder: str) -> pki.KeyPair | None:
 
 def _content(path: Path) -> bytes:
     """A file of ordinary size; a pipe would be waited for, and a device read without an end."""
+    from aggctl.system.files import READ_LIMIT
+
     if path.exists() and not path.is_file():
         raise OSError(errno.EINVAL, "not a regular file", str(path))
     with path.open("rb") as file:

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import difflib
-import tomllib
-from importlib.resources import files
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from aggctl.cli.options import NoColor, Output, OutputOption
-from aggctl.cli.wiring import Manners, run_command
-from aggctl.core.report import Report
 from aggctl.errors import UsageError
+
+if TYPE_CHECKING:
+    from aggctl.core.report import Report
 
 _PARTS = (("cause", "Cause"), ("seen", "Seen by"), ("fix", "Fix"), ("avoid", "Do not"))
 
 
 def explanations() -> dict[str, dict[str, str]]:
     """Every code with its title, cause, how it was seen, fix, and what to avoid."""
+    import tomllib
+    from importlib.resources import files
+
     return tomllib.loads(files("aggctl").joinpath("explanations.toml").read_text(encoding="utf-8"))
 
 
@@ -36,6 +37,8 @@ def explain_command(
       aggctl explain file-not-mounted
       aggctl explain
     """
+    from aggctl.cli.wiring import Manners, run_command
+    from aggctl.core.report import Report
 
     def work() -> Report:
         known = explanations()
@@ -61,6 +64,8 @@ def _lines(code: str, text: dict[str, str]) -> list[str]:
 
 
 def _unknown(code: str, known: dict[str, dict[str, str]]) -> UsageError:
+    import difflib
+
     near = difflib.get_close_matches(code, known, n=1)
     return UsageError(
         "code-unknown",

@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from aggctl.cli import options as o
-from aggctl.cli.wiring import Manners, asker, node_ports, run_command
-from aggctl.workflows.rollback import history, rollback
 
 if TYPE_CHECKING:
     from aggctl.core.report import Report
@@ -38,6 +36,9 @@ def rollback_command(
       sudo aggctl rollback --dry-run
       sudo aggctl rollback --yes
     """
+    from aggctl.cli.wiring import Manners, asker, node_ports, run_command
+    from aggctl.workflows.rollback import rollback
+
     manners = Manners(output, yes, quiet, verbose, no_color)
 
     def work() -> Report:
@@ -61,6 +62,9 @@ def history_command(
     Example:
       sudo aggctl history
     """
+    from aggctl.cli.wiring import Manners, node_ports, run_command
+    from aggctl.workflows.rollback import history
+
     manners = Manners(output, quiet=quiet, verbose=verbose, no_color=no_color)
 
     def work() -> Report:

@@ -9,13 +9,6 @@ from typing import Annotated
 import typer
 
 from aggctl.cli import options as o
-from aggctl.cli.demo import run_demo
-from aggctl.cli.progress import ConsoleProgress
-from aggctl.cli.wiring import Manners, run_command
-from aggctl.core.findings import Finding
-from aggctl.core.report import Report, ShownChange
-from aggctl.sandbox import control_plane
-from aggctl.sandbox.report import Status, status
 
 sandbox_app = typer.Typer(
     help="A real etcd and kube-apiserver on loopback, run by a stand-in kubelet; no root, no containers.",
@@ -60,28 +53,10 @@ def up_command(
       aggctl sandbox up
       aggctl sandbox up --dir /tmp/demo --aggregation on
     """
-    manners = Manners(output, quiet=quiet, no_color=no_color)
+    from aggctl.cli import sandbox_work as work
 
-    def work() -> Report:
-        place = directory or control_plane.default_directory()
-        say = _progress(manners)
-        say.begin("etcd and kube-apiserver start")
-        made = control_plane.up(place, aggregation.value, linger=o.seconds(linger), say=say.say)
-        say.done()
-        did = {"made": "runs", "restarted": "runs again", "already": "runs already"}[made.did]
-        return Report(
-            "sandbox up",
-            "unchanged" if made.did == "already" else "applied",
-            summary=(f"The sandbox {did}: kube-apiserver at {made.url}",),
-            changes=() if made.did == "already" else (ShownChange("create", str(made.directory)),),
-            next=(
-                f"export KUBECONFIG={made.kubeconfig}",
-                f"aggctl enable --root {made.root} --routing off",
-                f"aggctl sandbox down --dir {made.directory}",
-            ),
-        )
-
-    raise typer.Exit(run_command("sandbox up", manners, work))
+    manners = work.Manners(output, quiet=quiet, no_color=no_color)
+    raise typer.Exit(work.up(directory, aggregation.value, linger, manners))
 
 
 @sandbox_app.command("down")
@@ -98,18 +73,25 @@ def down_command(
     Example:
       aggctl sandbox down --dir /tmp/demo
     """
-    manners = Manners(output, quiet=quiet, no_color=no_color)
+    from aggctl.cli import sandbox_work as work
 
-    def work() -> Report:
-        place = directory or control_plane.default_directory()
-        there = place.exists()
-        ended = control_plane.down(place, say=_progress(manners).say, keep=keep)
-        if not there:
-            return Report("sandbox down", "unchanged", summary=(f"There is no sandbox in {place}.",))
-        what = ", ".join(ended) or "nothing was running"
-        return Report("sandbox down", "applied", summary=(f"The sandbox in {place} is down: {what}",))
+    manners = work.Manners(output, quiet=quiet, no_color=no_color)
+    raise typer.Exit(work.down(directory, manners, keep=keep))
 
-    raise typer.Exit(run_command("sandbox down", manners, work))
+
+@sandbox_app.command("build")
+def build_command(
+    output: o.OutputOption = o.Output.text, quiet: o.Quiet = False, no_color: o.NoColor = False
+) -> None:
+    r"""Build what a sandbox needs, once, into the cache: for a machine that will have no network.
+
+    \b
+    Example:
+      aggctl sandbox build
+    """
+    from aggctl.cli import sandbox_work as work
+
+    raise typer.Exit(work.build(work.Manners(output, quiet=quiet, no_color=no_color)))
 
 
 @sandbox_app.command("status")
@@ -125,14 +107,9 @@ def status_command(
     Example:
       aggctl sandbox status
     """
-    manners = Manners(output, quiet=quiet, no_color=no_color)
-    raise typer.Exit(
-        run_command(
-            "sandbox status",
-            manners,
-            lambda: _status_report(status(directory or control_plane.default_directory())),
-        )
-    )
+    from aggctl.cli import sandbox_work as work
+
+    raise typer.Exit(work.show_status(directory, work.Manners(output, quiet=quiet, no_color=no_color)))
 
 
 @sandbox_app.command("demo")
@@ -143,37 +120,6 @@ def demo_command(no_color: o.NoColor = False) -> None:
     Example:
       aggctl sandbox demo
     """
-    manners = Manners(o.Output.text, no_color=no_color)
-    raise typer.Exit(run_command("sandbox demo", manners, lambda: run_demo(_progress(manners).say)))
+    from aggctl.cli import sandbox_work as work
 
-
-def _progress(manners: Manners) -> ConsoleProgress:
-    return ConsoleProgress(
-        manners.console(stderr=True), quiet=manners.quiet or manners.output is o.Output.json
-    )
-
-
-def _status_report(seen: Status) -> Report:
-    lines = [f"Sandbox {seen.directory}: kube-apiserver at {seen.url}, aggregation {seen.aggregation}"]
-    for process in seen.processes:
-        state = f"running, pid {process.pid}" if process.running else "died"
-        lines.append(f"  {process.name:<15} {state}")
-    lines.append(f"  {'API':<15} {'ready' if seen.ready else seen.answer}")
-    dead = [process for process in seen.processes if not process.running]
-    return Report(
-        "sandbox status",
-        "healthy" if seen.healthy else "problems",
-        summary=tuple(lines),
-        findings=tuple(
-            Finding(
-                code="sandbox-process-died",
-                severity="error",
-                subject=process.name,
-                message=f"{process.name} of the sandbox died",
-                fix=f"aggctl sandbox up --dir {seen.directory}",
-                evidence=(*process.last_lines, f"log: {process.log}"),
-            )
-            for process in dead
-        ),
-        next=(f"export KUBECONFIG={seen.kubeconfig}",) if seen.healthy else (),
-    )
+    raise typer.Exit(work.demo(work.Manners(o.Output.text, no_color=no_color)))

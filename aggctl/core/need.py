@@ -38,6 +38,7 @@ _UNSAFE_MOUNTS = frozenset(
 )
 """What the image has in these places (its binary, its roots of trust) a mount would hide."""
 
+_NEEDED_FILES = ("client-ca-file", "tls-cert-file", "service-account-key-file", "etcd-cafile")
 _MENDED_BY_REPAIR = frozenset(
     {"flag-value-wrong", "client-name-not-allowed", "client-certificate-expired", "client-key-missing"}
     | {"client-certificate-of-another-ca", "client-certificate-without-client-auth", "client-key-mismatch"}
@@ -108,7 +109,11 @@ def find_need(
         client_name=client_name,
         names=names,
         notes=tuple(each for each in findings if each.severity != "error"),
-        problems=(*(each for each in errors if each not in mended), *_unsafe_folders(node, files)),
+        problems=(
+            *(each for each in errors if each not in mended),
+            *_unsafe_folders(node, files),
+            *_cut_off(node),
+        ),
     )
 
 
@@ -286,6 +291,24 @@ def _mounts(node: Node, files: LayerFiles) -> Iterator[NewMount]:
     for number, folder in enumerate(_unmounted_folders(files)):
         name = "front-proxy-certs" if number == 0 else f"front-proxy-certs-{number + 1}"
         yield NewMount(name if name not in taken else f"aggctl-{name}", folder)
+
+
+def _cut_off(node: Node) -> Iterator[Finding]:
+    """Files that kube-apiserver cannot start without, below no volume at all: the end of the file is missing."""
+    manifest = node.manifest
+    if manifest.mounts or manifest.site.shadows:
+        return
+    named = [(name, path) for name in _NEEDED_FILES for path in manifest.values(name) if path.startswith("/")]
+    if named:
+        name, path = named[0]
+        yield Finding(
+            code="file-not-mounted",
+            severity="error",
+            subject=manifest.path,
+            message=f"--{name} names {path}, and the Pod mounts no volume at all; the file looks cut off",
+            expected="volumes and volumeMounts, as kubeadm writes them at the end of the file",
+            fix=f"put {manifest.path} back from a backup, or: kubeadm init phase control-plane apiserver",
+        )
 
 
 def _unsafe_folders(node: Node, files: LayerFiles) -> Iterator[Finding]:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from aggctl.core.need import Wanted
     from aggctl.core.pki import KeyPair
     from aggctl.core.plan import Plan
+    from aggctl.core.snapshot import FileSeen
     from aggctl.system.ports import Ports
 
 
@@ -122,7 +123,7 @@ def _mint(sight: Sight, wanted: Wanted, ports: Ports) -> Minted:
 
 
 def _ca_on_node(sight: Sight, ports: Ports) -> KeyPair:
-    key = ports.files.read(sight.files.ca_key_at)
+    key = _read(ports, sight.files.ca_key_at)
     if key is None or sight.files.ca is None:
         raise Refused(
             "changed-meanwhile",
@@ -133,8 +134,27 @@ def _ca_on_node(sight: Sight, ports: Ports) -> KeyPair:
 
 
 def _kept(ports: Ports) -> KeyPair | None:
-    certificate, key = (ports.files.read(f"{KEPT}/{name}") for name in KEPT_NAMES)
-    return pki.KeyPair(certificate.content, key.content) if certificate and key else None
+    """The CA of an earlier try; None where there is none, or its two files are no pair."""
+    certificate, key = (_read(ports, f"{KEPT}/{name}") for name in KEPT_NAMES)
+    if not certificate or not key:
+        return None
+    try:
+        authority = pki.read_certificates(certificate.content)[0]
+        matches = pki.public_key_of(key.content) == authority.public_key
+    except pki.PkiError:
+        return None
+    return pki.KeyPair(certificate.content, key.content) if matches else None
+
+
+def _read(ports: Ports, path: str) -> FileSeen | None:
+    try:
+        return ports.files.read(path)
+    except OSError as error:
+        raise Refused(
+            "file-not-readable",
+            f"{path} cannot be read: {error.strerror or error}",
+            do="run as root: sudo aggctl enable     (and look at the disk: dmesg | tail)",
+        ) from error
 
 
 # --- words ------------------------------------------------------------------------------------------------
@@ -214,5 +234,5 @@ def _on_other_nodes(sight: Sight) -> tuple[str, ...]:
 
 def _failure(cause: Finding, outcome: str) -> tuple[str, ...]:
     if outcome == "rolled-back":
-        return (f"{cause.message}; everything was put back",)
+        return (f"{cause.message}; everything was put back, kube-apiserver runs as before",)
     return (f"{cause.message}; not everything could be put back. Run: aggctl rollback",)

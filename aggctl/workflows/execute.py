@@ -242,8 +242,8 @@ def finding_of(error: BaseException) -> Finding:
     """What went wrong, as a finding."""
     match error:
         case GateFailed():
-            late = "" if error.finding.hopeless else f" (waited {error.seconds:.0f} s)"
-            return replace(error.finding, message=f"{error.finding.message}{late}")
+            late = "" if error.finding.hopeless else f"not within {error.seconds:.0f} s: "
+            return replace(error.finding, message=f"{late}{error.finding.message}")
         case Stopped():
             return Finding("interrupted", "error", "aggctl", f"interrupted by {error}", "run it again")
         case Changed():

@@ -54,9 +54,7 @@ def test_a_flag_that_is_commented_out_does_not_count() -> None:
 
 
 def test_the_last_of_several_flags_wins_as_on_a_command_line() -> None:
-    assert (
-        folder(flags="X=--pod-manifest-path=/first", defaults="Y=--pod-manifest-path /last") == "/last"
-    )
+    assert folder(flags="X=--pod-manifest-path=/first", defaults="Y=--pod-manifest-path /last") == "/last"
 
 
 def test_a_configuration_file_that_a_flag_names_is_the_one_that_is_read() -> None:

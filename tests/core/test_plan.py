@@ -72,7 +72,9 @@ def test_undoing_an_undo_makes_the_same_changes_behind_the_same_gates_in_the_sam
 
 
 def test_an_undo_begins_with_the_newest_step_and_names_what_it_undoes() -> None:
-    plan = Plan("enable", "", (Step("first", FolderChange("/a", 0o755)), Step("last", FolderChange("/b", 0o755))))
+    plan = Plan(
+        "enable", "", (Step("first", FolderChange("/a", 0o755)), Step("last", FolderChange("/b", 0o755)))
+    )
     undo = inverse_plan(plan, "20260601-1", "undo it")
     assert [step.title for step in undo.steps] == ["undo: last", "undo: first"]
     assert undo.undoes == "20260601-1"

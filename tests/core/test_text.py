@@ -38,7 +38,9 @@ def test_a_text_over_the_limit_ends_in_an_ellipsis_at_the_limit() -> None:
 
 
 @given(st.one_of(st.text(), st.binary()), st.integers(min_value=1, max_value=50))
-def test_whatever_is_said_fits_one_line_of_the_limit_and_can_be_written(said: str | bytes, limit: int) -> None:
+def test_whatever_is_said_fits_one_line_of_the_limit_and_can_be_written(
+    said: str | bytes, limit: int
+) -> None:
     shown = clean(said, limit)
     assert len(shown) <= limit
     assert not [each for each in shown if unicodedata.category(each) in ("Cc", "Cf", "Cs", "Zl", "Zp")]

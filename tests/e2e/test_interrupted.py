@@ -89,6 +89,7 @@ def test_a_hangup_alone_lets_the_work_go_on_to_its_end(node: Node) -> None:
     assert node.files() == before
 
 
+@pytest.mark.timeout(900)
 def test_killed_anywhere_the_node_is_healthy_after_rollback_or_a_second_enable(node: Node) -> None:
     """SIGKILL at points spread over all system calls and looks of a real enable."""
     before = node.files()

@@ -478,7 +478,7 @@ class FaultyCalls:
             self.names.append(name)
             if name == "close":
                 real(*arguments)  # as in Linux, where a failing close(2) has closed
-                self.at(name, self.number, self.changes)
+                self.at("", self.number, self.changes)
                 return None
             self.at(name if is_change(name, arguments) else "", self.number, self.changes)
             return real(*arguments, **options)

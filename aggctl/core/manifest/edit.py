@@ -141,8 +141,9 @@ def _is_mounted(manifest: Manifest, mount: NewMount) -> bool:
     if any(each.host_path != path or each.sub_path for each in here) or path in manifest.site.shadows:
         raise Refused(
             "mount-path-taken",
-            f"{manifest.path}, line {manifest.site.container.line}: another mount is at {mount.path}.",
-            do="mount that at another path in the manifest",
+            f"{manifest.path}, line {manifest.site.container.line}: {mount.path} is mounted from elsewhere,"
+            " or from a volume that is not defined.",
+            do="mount that at another path; where `volumes` ends early the file is cut off: put a backup back",
         )
     return bool(here)
 

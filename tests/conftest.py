@@ -1,4 +1,4 @@
-"""What end-to-end tests run against."""
+"""What tests run against: the built components, sandboxes; and Hypothesis without chance in CI."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 from support.sandboxes import PROGRAMS, Running, sandbox_in
 
 from aggctl.sandbox import components
@@ -13,6 +14,10 @@ from aggctl.sandbox import components
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+
+settings.register_profile("ci", derandomize=True, deadline=None, print_blob=True)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 
 @pytest.fixture(scope="session", name="programs")
