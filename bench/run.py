@@ -53,22 +53,28 @@ class Figure:
         )
 
 
-def timed(command: list[str], expected: tuple[int, ...] = (0,)) -> tuple[float, float]:
+def timed(command: list[str]) -> tuple[float, float]:
     """Wall seconds and peak memory (MiB) of a process."""
-    began = time.perf_counter()
-    pid = os.posix_spawn(command[0], command, os.environ, file_actions=_SILENT)
-    _, status, usage = os.wait4(pid, 0)
-    spent = time.perf_counter() - began
-    if os.waitstatus_to_exitcode(status) not in expected:
-        raise SystemExit(f"{' '.join(command)} ended with status {os.waitstatus_to_exitcode(status)}")
-    return spent, usage.ru_maxrss / 1024
+    measured = subprocess.run(
+        [sys.executable, "-S", "-c", _MEASURE, *command], capture_output=True, text=True, check=False
+    )
+    if measured.returncode:
+        raise SystemExit(f"{' '.join(command)} failed: {measured.stderr}")
+    seconds, kib = measured.stdout.split()
+    return float(seconds), int(kib) / 1024
 
 
-_SILENT = [
-    (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-    (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
-    (os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0),
-]
+# A process inherits its parent's peak memory through fork and exec, so the parent that measures is a small one.
+_MEASURE = """
+import os, sys, time
+null = os.devnull
+quiet = [(os.POSIX_SPAWN_OPEN, 0, null, 0, 0), (os.POSIX_SPAWN_OPEN, 1, null, 1, 0)]
+began = time.perf_counter()
+pid = os.posix_spawn(sys.argv[1], sys.argv[1:], os.environ, file_actions=quiet)
+_, status, usage = os.wait4(pid, 0)
+print(time.perf_counter() - began, usage.ru_maxrss)
+sys.exit(os.waitstatus_to_exitcode(status))
+"""
 
 
 def measure(figure: Figure, run: Callable[[], tuple[float, float]], peer: list[str]) -> None:

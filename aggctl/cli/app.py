@@ -13,7 +13,7 @@ from aggctl.cli.enable import enable_command
 from aggctl.cli.explain import explain_command
 from aggctl.cli.rollback import history_command, rollback_command
 from aggctl.cli.sandbox import sandbox_app
-from aggctl.cli.trouble import mend_streams
+from aggctl.cli.trouble import mend_streams, result_written
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -33,25 +33,41 @@ app.command("explain")(explain_command)
 app.add_typer(sandbox_app, name="sandbox")
 
 
+INTERRUPTED = 130
+
+
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        with result_written():
+            sys.stdout.write(f"aggctl {__version__}\n")
+        raise typer.Exit
+
+
 @app.callback()
 def _root(
-    version: Annotated[bool, typer.Option("--version", help="Say the version and stop.")] = False,
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_say_version, is_eager=True, help="Say the version and stop."),
+    ] = False,
 ) -> None:
-    if version:
-        sys.stdout.write(f"aggctl {__version__}\n")
-        raise typer.Exit
+    pass
 
 
 def run() -> int:
     """Run the command line; the exit status. SIGTERM ends it as Ctrl-C does: nothing is left running."""
     mend_streams()
-    signal.signal(signal.SIGTERM, _as_interrupt)
+    interrupts: list[int] = []
+
+    def interrupt(number: int, _frame: FrameType | None) -> NoReturn:
+        interrupts.append(number)
+        raise KeyboardInterrupt
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup and shells without job control mean it
+            signal.signal(number, interrupt)
     try:
         app()
     except SystemExit as ended:
-        return ended.code if isinstance(ended.code, int) else 1
+        status = ended.code if isinstance(ended.code, int) else 1
+        return INTERRUPTED if interrupts and status == 1 else status  # Typer's own "Aborted." has status 1
     return 0
-
-
-def _as_interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
-    raise KeyboardInterrupt

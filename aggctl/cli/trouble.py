@@ -14,6 +14,8 @@ from aggctl.core.text import clean
 from aggctl.errors import AggctlError, Refused
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from aggctl.core.snapshot import NotKnown
 
 _NO_RIGHTS = frozenset({errno.EACCES, errno.EPERM})
@@ -74,6 +76,20 @@ def silence(stream: TextIO) -> None:
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, stream.fileno())
         os.close(nowhere)
+
+
+@contextlib.contextmanager
+def result_written() -> Iterator[None]:
+    """Write to the end; a reader that went away is no error, a full disk is told, the status stays."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        silence(sys.stdout)
+    except OSError as error:
+        silence(sys.stdout)
+        with contextlib.suppress(OSError):
+            sys.stderr.write(f"the result could not be written to standard output: {error.strerror}\n")
 
 
 def mend_streams() -> None:

@@ -37,7 +37,7 @@ from aggctl.system.probes import Probes
 from aggctl.system.signals import Stop
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from aggctl.core.report import Report
     from aggctl.core.snapshot import Question
@@ -78,7 +78,7 @@ def node_ports(root: str, kubeconfig: str, context: str, request_timeout: float,
     if not Path(root).is_dir():
         raise Refused("no-root", f"there is no folder {root}", do="name the root of a node by --root DIR")
     files = Files(root)
-    admin = next((path for each in ADMIN_CONFIGS if Path(path := files.host_path(each)).exists()), "")
+    admin = next((path for each in ADMIN_CONFIGS if _is_there(path := files.host_path(each))), "")
     cluster = Cluster(partial(find_credentials, kubeconfig, context, admin), files, request_timeout)
     probes = Probes(root)
 
@@ -96,6 +96,14 @@ def node_ports(root: str, kubeconfig: str, context: str, request_timeout: float,
         progress=ConsoleProgress(manners.console(stderr=True), quiet=quiet),
         stop=Stop(),
     )
+
+
+def _is_there(path: str) -> bool:
+    """Whether there is such a file; one that may not be seen is none."""
+    try:
+        return Path(path).exists()
+    except OSError:
+        return False
 
 
 def asker(manners: Manners) -> Callable[[Report], bool]:
@@ -144,7 +152,7 @@ def run_command(command: str, manners: Manners, work: Callable[[], Report]) -> i
         return _fail(command, manners, trouble.of_the_system(error))
     except Exception as error:  # noqa: BLE001 -- whatever it is, an operator gets a sentence
         return _fail(command, manners, trouble.defect(error))
-    with _result_written():
+    with trouble.result_written():
         if manners.output is Output.json:
             render.write_json(report)
         else:
@@ -153,24 +161,10 @@ def run_command(command: str, manners: Manners, work: Callable[[], Report]) -> i
 
 
 def _fail(command: str, manners: Manners, error: AggctlError) -> int:
-    with _result_written():
+    with trouble.result_written():
         if manners.output is Output.json:
             json.dump(render.error_document(command, error), sys.stdout, indent=2)
             sys.stdout.write("\n")
         else:
             render.show_error(error, manners.console(stderr=True), verbose=manners.verbose)
     return error.exit_status
-
-
-@contextlib.contextmanager
-def _result_written() -> Iterator[None]:
-    """Write to the end; a reader that went away is no error, a full disk is told, the status stays."""
-    try:
-        yield
-        sys.stdout.flush()
-    except BrokenPipeError:
-        trouble.silence(sys.stdout)
-    except OSError as error:
-        trouble.silence(sys.stdout)
-        with contextlib.suppress(OSError):
-            sys.stderr.write(f"the result could not be written to standard output: {error.strerror}\n")

@@ -29,6 +29,14 @@ if TYPE_CHECKING:
 MINIMUM_MINOR = 7
 """The aggregation layer came with Kubernetes 1.7."""
 
+_WAYS_TO_AN_ANSWER = {
+    "clock-wrong": "set the clock: chronyc makestep     (or: timedatectl set-ntp true)",
+    "apiserver-not-trusted": "date -u, then: aggctl enable --kubeconfig /etc/kubernetes/admin.conf",
+    "kubeconfig-not-accepted": "kubeadm certs check-expiration; kubeadm certs renew admin.conf",
+    "no-rights-in-cluster": "aggctl enable --kubeconfig /etc/kubernetes/admin.conf",
+    "apiserver-not-reachable": "crictl ps -a --name kube-apiserver, or after a change of aggctl: aggctl rollback",
+}
+
 UNDO_SECONDS = 240.0
 """Putting back is given its time, however short the deadline of what failed."""
 
@@ -87,7 +95,8 @@ def _see(snapshot: Snapshot, wanted: Wanted, now: datetime) -> Sight:
     folders = _folders(snapshot, _homes(files, need))
     problems = [*need.problems, *_version_problems(node, cluster)]
     if silence and not wanted.repair:
-        problems = [_silent(silence), *(each for each in problems if each.code != "apiserver-not-reachable")]
+        said = {silence.code, "apiserver-not-reachable"}
+        problems = [_silent(silence), *(each for each in problems if each.code not in said)]
     if not problems:
         problems += _late_problems(snapshot, Sight(node, files, folders, cluster, silence, need, ()))
     return Sight(node, files, folders, cluster, silence, need, tuple(problems))
@@ -166,7 +175,7 @@ def _silent(silence: Unknown) -> Finding:
         subject="kube-apiserver",
         message=silence.reason,
         expected="an answer, to see which front-proxy CA the cluster publishes and which nodes it has",
-        fix=f"aggctl explain {silence.code}",
+        fix=_WAYS_TO_AN_ANSWER.get(silence.code, f"aggctl explain {silence.code}"),
     )
 
 
@@ -219,12 +228,19 @@ def _refused_flags(snapshot: Snapshot, node: Node, process: ProcessSeen, need: N
 def _new_flags(node: Node, process: ProcessSeen, need: Need) -> tuple[str, ...]:
     """The flags after the change; of those with $(VAR) the running process knows the value."""
     kept = [flag for flag in node.manifest.flags if flag.name not in need.flags]
-    running = {word.lstrip("-").partition("=")[0]: word for word in process.argv if word.startswith("--")}
+    running = {word[2:].partition("=")[0]: word for word in _joined(process.argv)}
     words = [f"--{flag.name}" if flag.value is None else f"--{flag.name}={flag.value}" for flag in kept]
     return (
         *(running.get(word[2:].partition("=")[0], word) if "$(" in word else word for word in words),
         *(f"--{name}={value}" for name, value in need.flags.items()),
     )
+
+
+def _joined(argv: tuple[str, ...]) -> Iterator[str]:
+    """The flags of a process as `--name=value`, also where the value is a word of its own."""
+    for word, following in zip(argv, (*argv[1:], "-"), strict=True):
+        if word.startswith("--"):
+            yield word if "=" in word or following.startswith("-") else f"{word}={following}"
 
 
 def _routing_problems(snapshot: Snapshot, server: str, cluster: ClusterView) -> Iterator[Finding]:

@@ -63,7 +63,7 @@ class LayerFiles:
         Go takes a certificate that is itself among the roots for trusted, and so does this.
         """
         reached = [self.certificate] if self.certificate else []
-        ahead = list(self.intermediates)
+        ahead = [each for each in self.intermediates if each.is_ca]
         while found := [each for each in ahead if any(pki.signed_by(one, each) for one in reached)]:
             reached += found
             ahead = [each for each in ahead if each not in found]

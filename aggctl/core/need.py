@@ -93,6 +93,7 @@ def find_need(
         *files.hidden,
         *authority_findings(files, now, in_use=in_use),
         *client_findings(files, now),
+        *_nameless(node, files),
         *_clock(files, cluster, now),
     ]
     client_name, client_problems = _client(node, files, findings, ca_source, wanted, now)
@@ -294,7 +295,7 @@ def _mounts(node: Node, files: LayerFiles) -> Iterator[NewMount]:
 
 
 def _cut_off(node: Node) -> Iterator[Finding]:
-    """Files that kube-apiserver cannot start without, below no volume at all: the end of the file is missing."""
+    """Files that kube-apiserver cannot start without, below no volume at all: the file's end is missing."""
     manifest = node.manifest
     if manifest.mounts or manifest.site.shadows:
         return
@@ -426,6 +427,18 @@ def _name_not_allowed(node: Node, files: LayerFiles, name: str) -> Finding:
         expected="the CN among the allowed names; a SAN does not count",
         fix="aggctl enable --repair     (adds the name)",
     )
+
+
+def _nameless(node: Node, files: LayerFiles) -> Iterator[Finding]:
+    if files.certificate and not files.certificate.common_name and node.layer.names != ():
+        yield Finding(
+            code="client-name-not-allowed",
+            severity="error",
+            subject=files.certificate_at.host,
+            message=f"it has no CN, so that no --{f.NAMES} can allow it",
+            expected="a CN; a SAN does not count",
+            fix="aggctl enable --repair     (issues a new pair)",
+        )
 
 
 def _any_name(node: Node) -> Finding:

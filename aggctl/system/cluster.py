@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import re
 import ssl
 import threading
 import time
 from email.utils import parsedate_to_datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aggctl.core.snapshot import (
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 
 BODY_LIMIT = 32 * 1024 * 1024
 UNAUTHORIZED, FORBIDDEN, NOT_FOUND = 401, 403, 404
+_NOT_YET_VALID, _EXPIRED = 9, 10
+"""X509_V_ERR_CERT_NOT_YET_VALID and X509_V_ERR_CERT_HAS_EXPIRED."""
 
 
 class Cluster:
@@ -82,7 +85,7 @@ class Cluster:
 
     def _ready(self, server: str) -> str:
         response, body = self._get(f"{server}/readyz")
-        return "ok" if response.status == 200 else f"HTTP {response.status}: {clean(body)}"  # noqa: PLR2004 -- as above
+        return "ok" if response.status == 200 else _waits_for(response.status, body)  # noqa: PLR2004 -- as above
 
     def _skew(self, server: str) -> float | Unknown:
         response, _ = self._get(f"{server}/version")
@@ -100,8 +103,8 @@ class Cluster:
         """
         context = tls_context(
             self.credentials.authority,
-            Path(self._files.host_path(certificate)).read_bytes(),
-            Path(self._files.host_path(key)).read_bytes(),
+            self._read(certificate),
+            self._read(key),
         )
         status, body = self._review(server, context, "authentication.k8s.io/v1", "SelfSubjectReview", {})
         if status == NOT_FOUND:
@@ -111,6 +114,13 @@ class Cluster:
             )
             return WhoSeen(status, PROBE_USER if status == 201 else "")  # noqa: PLR2004 -- HTTP's own number
         return WhoSeen(status, clean(_username(body), 100))
+
+    def _read(self, path: str) -> bytes:
+        """A file of the node; links on the way stay below its root."""
+        seen = self._files.read(path)
+        if seen is None:
+            raise FileNotFoundError(errno.ENOENT, "No such file", path)
+        return seen.content
 
     def _review(
         self, server: str, context: ssl.SSLContext, group: str, kind: str, spec: dict[str, Any]
@@ -156,13 +166,15 @@ class Cluster:
     def _pool(self, context: ssl.SSLContext, server_name: str = "") -> PoolManager:
         import urllib3  # noqa: PLC0415 -- 80 ms that --help need not pay
 
-        names: dict[str, Any] = {"server_hostname": server_name, "assert_hostname": server_name}
+        if context.verify_mode == ssl.CERT_NONE:  # the kubeconfig says so; kubectl does not warn either
+            urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
+        names: dict[str, Any] = {"server_hostname": server_name} if server_name else {}
         return urllib3.PoolManager(
             ssl_context=context,
             timeout=urllib3.Timeout(total=self._timeout),
             retries=False,
             maxsize=8,
-            **(names if server_name else {}),
+            **names,
         )
 
 
@@ -174,7 +186,7 @@ def _context(credentials: Credentials) -> ssl.SSLContext:
             "kubeconfig-not-usable",
             f"the kubeconfig {credentials.source} cannot be used: a certificate or key in it is not readable",
             found=clean(str(error), 120),
-            expected="certificate-authority, client-certificate and client-key in PEM, the last two of one pair",
+            expected="certificate-authority, client-certificate and client-key in PEM, the last two a pair",
             do="give a good one by --kubeconfig FILE (on a control-plane node: /etc/kubernetes/admin.conf)",
         ) from error
 
@@ -199,6 +211,12 @@ def _refusal(server: str, path: str, status: int, body: bytes, credentials: Cred
     return Unknown(f"{server}{path} answered {status}: {said}", "apiserver-not-ready")
 
 
+def _waits_for(status: int, body: bytes) -> str:
+    """What /readyz complains of: its failed checks by name, else its words."""
+    failed = re.findall(r"\[-\](\S+)", body.decode("utf-8", "replace"))
+    return f"HTTP {status}: {clean(', '.join(failed) or _message(body))}"
+
+
 def _message(body: bytes) -> str:
     try:
         return str(json.loads(body)["message"])
@@ -210,12 +228,20 @@ def _no_answer(server: str, error: Exception) -> Unknown:
     cause = _root_cause(error)
     said = clean(str(getattr(cause, "strerror", "") or cause))
     if isinstance(cause, ssl.SSLCertVerificationError):
-        return Unknown(
-            f"{server} shows a certificate that is not to be trusted: {said}", "apiserver-not-trusted"
-        )
+        return _not_trusted(server, cause, said)
     if isinstance(cause, ssl.SSLError):
         return Unknown(f"TLS with {server} failed: {said}", "apiserver-tls-failed")
     return Unknown(f"{server} does not answer: {said}", "apiserver-not-reachable")
+
+
+def _not_trusted(server: str, error: ssl.SSLCertVerificationError, said: str) -> Unknown:
+    """OpenSSL's numbers tell a wrong time from a wrong CA; a certificate from the future is a wrong clock."""
+    if error.verify_code not in (_NOT_YET_VALID, _EXPIRED):
+        said = f"the CA of the kubeconfig did not sign it, or it lacks this name: {said}"
+        return Unknown(f"{server} shows a certificate that is not to be trusted; {said}", "apiserver-not-trusted")
+    clock = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
+    code = "clock-wrong" if error.verify_code == _NOT_YET_VALID else "apiserver-not-trusted"
+    return Unknown(f"{server} shows a certificate that is not valid at {clock}, this machine's clock: {said}", code)
 
 
 def _root_cause(error: BaseException) -> BaseException:

@@ -168,7 +168,7 @@ class Files:
         return FolderSeen(tuple(names), writable, info.st_uid, info.st_gid, moved)
 
     def _is_file(self, entry: os.DirEntry[str], folder: str) -> bool:
-        """Whether it is a regular file or a link to one; an absolute link begins at the root, not the host's."""
+        """Whether it is a regular file or a link to one; an absolute link begins at the root."""
         if not entry.is_symlink():
             return entry.is_file()
         with contextlib.suppress(OSError), self._place(f"{folder}/{entry.name}") as place:
@@ -345,7 +345,8 @@ def _copy_attributes(place: _Place, descriptor: int) -> None:
 
 
 def _unreadable(question: Question, error: OSError) -> Unknown:
-    path = error.filename if isinstance(error.filename, str) else getattr(question, "path", "a path")
+    told = error.filename if isinstance(error.filename, str) else ""
+    path = told if told.startswith("/") else getattr(question, "path", told or "a path")
     if error.errno in (errno.EACCES, errno.EPERM):
         return Unknown(f"{path}: {error.strerror}", "no-rights")
     return Unknown(f"{path}: {error.strerror or error}", "file-not-readable")

@@ -161,6 +161,7 @@ class Journal:
         identity = self._free_identity(now)
         draft = self._home / "open" / f".{identity}"
         with _refused_when_unwritable(self._home):
+            self._folder(self._home)
             for part in ("open", "history"):
                 self._folder(self._home / part)
                 self._sweep(part)
@@ -212,7 +213,8 @@ class Journal:
     def keep(self, name: str, content: bytes) -> None:
         """Put a file, root-only, where the next try looks for it; whole or not at all."""
         folder = self._home / "kept"
-        self._folder(folder)
+        for each in (self._home, folder):
+            self._folder(each)
         self._write(folder / f".{name}", content)
         self._calls.rename(folder / f".{name}", folder / name)
         self._sync(folder)

@@ -19,6 +19,8 @@ from aggctl.core.text import clean
 from aggctl.errors import Refused
 
 LIMIT = 2 * 1024 * 1024
+_TOKEN_NAMES = ("BearerToken", "authorization")
+"""What the `kubernetes` package calls a token: newer versions the first, older ones the second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +173,7 @@ def _by_library(chosen: str, context: str) -> Credentials:
             found="" if chosen else "neither --kubeconfig nor $KUBECONFIG, no admin.conf, no ~/.kube/config",
             do="give one by --kubeconfig FILE (on a control-plane node: /etc/kubernetes/admin.conf)",
         ) from error
-    authorization = configuration.get_api_key_with_prefix("authorization") or ""
+    authorization = next(filter(None, map(configuration.get_api_key_with_prefix, _TOKEN_NAMES)), "")
     return Credentials(
         source=chosen or "the default kubeconfig",
         server=str(configuration.host).rstrip("/"),

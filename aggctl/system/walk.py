@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
@@ -44,7 +45,8 @@ class Walk:
     def close(self) -> None:
         """Close every descriptor of the way."""
         while self.folders:
-            self._calls.close(self.folders.pop())
+            with contextlib.suppress(OSError):  # Linux has closed it all the same; the others wait
+                self._calls.close(self.folders.pop())
 
     def _step(self) -> None:
         part = self._todo.popleft() if self._todo else "."

@@ -164,7 +164,7 @@ def _situation(sight: Sight) -> tuple[str, ...]:
     """One line for the node, one for the layer."""
     node, cluster = sight.node, sight.cluster
     if cluster is None:
-        where = f"kube-apiserver at {node.server}, which does not answer"
+        where = f"kube-apiserver at {node.server}"  # why nothing is known of it is the first finding
     elif cluster.peers:
         total = len(cluster.peers) + 1
         where = (

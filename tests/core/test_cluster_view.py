@@ -167,7 +167,10 @@ def test_aggregated_apis_are_those_with_a_service() -> None:
 # --- routing ---------------------------------------------------------------------------------------------
 
 SERVICE = "/api/v1/namespaces/kube-system/services/{}"
-SLICES = "/apis/discovery.k8s.io/v1/namespaces/kube-system/endpointslices?labelSelector=kubernetes.io/service-name={}"
+SLICES = (
+    "/apis/discovery.k8s.io/v1/namespaces/kube-system/endpointslices"
+    "?labelSelector=kubernetes.io/service-name={}"
+)
 
 
 def served(service: Any, found: Any, name: str = "metrics") -> Scene:

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+from functools import cache
+
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 from support.snapshots import (
     CA,
     CA_FLAG,
@@ -309,9 +316,24 @@ def test_any_ca_of_a_bundle_may_have_signed_the_leaf(bundle: bytes) -> None:
     assert of_the_client(ON.file("front-proxy-ca.crt", bundle)) == []
 
 
+@cache
 def intermediate() -> pki.KeyPair:
-    """A CA below CA, cut from the cloth of a leaf: only its signature counts here."""
-    return leaf(CA, "intermediate")
+    """A CA below CA."""
+    key, above = ec.generate_private_key(ec.SECP256R1()), pki.load_key(CA.key)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "intermediate")]))
+        .issuer_name(x509.load_pem_x509_certificate(CA.certificate).subject)
+        .public_key(key.public_key())
+        .serial_number(7)
+        .not_valid_before(NOW)
+        .not_valid_after(NOW + timedelta(days=365))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .sign(above, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    form, open_text = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    return pki.KeyPair(made.public_bytes(pem), key.private_bytes(pem, form, open_text))
 
 
 def test_a_leaf_by_way_of_an_intermediate_in_its_own_file_is_good() -> None:
@@ -322,6 +344,13 @@ def test_a_leaf_by_way_of_an_intermediate_in_its_own_file_is_good() -> None:
 
 def test_without_the_intermediate_in_its_file_such_a_leaf_is_of_another_ca() -> None:
     assert of_the_client(with_leaf(leaf(intermediate()))) == ["client-certificate-of-another-ca"]
+
+
+def test_a_leaf_by_way_of_another_leaf_is_of_another_ca_as_in_go() -> None:
+    middle = leaf(CA, "no-ca")
+    below = leaf(middle)
+    scene = with_leaf(below).file("front-proxy-client.crt", below.certificate + middle.certificate)
+    assert of_the_client(scene) == ["client-certificate-of-another-ca"]
 
 
 def test_an_intermediate_that_did_not_sign_the_leaf_does_not_help() -> None:

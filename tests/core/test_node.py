@@ -36,7 +36,9 @@ def refusal(scene: Scene, manifest: str = "") -> Refused:
     return caught.value
 
 
-def parsed(*flags: str, command: tuple[str, ...] = ("kube-apiserver",), **env: str) -> Manifest:
+def parsed(
+    *flags: str, command: tuple[str, ...] = ("kube-apiserver",), env: dict[str, str] | None = None
+) -> Manifest:
     return read_manifest(manifest_text(flags, command=command, env=env).encode(), "m.yaml")
 
 
@@ -217,7 +219,7 @@ def test_a_folder_that_is_a_link_is_refused_with_the_folder_itself_not_with_a_co
     ],
 )
 def test_the_address_is_this_apiservers_own(flags: tuple[str, ...], env: dict[str, str], url: str) -> None:
-    manifest = parsed("--v=2", *flags, **env)
+    manifest = parsed("--v=2", *flags, env=env)
     assert server_url(manifest, secure_port(manifest)) == url
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import datetime as dt
 from datetime import timedelta
 
@@ -44,8 +45,6 @@ def hand_made(
 
 def pem_of(der: bytes) -> bytes:
     """DER as PEM, whatever is in it."""
-    import base64  # noqa: PLC0415 -- of use here only
-
     return b"-----BEGIN CERTIFICATE-----\n" + base64.encodebytes(der) + b"-----END CERTIFICATE-----\n"
 
 
@@ -243,7 +242,7 @@ def test_a_key_in_the_same_file_is_passed_over() -> None:
     ],
 )
 def test_what_is_no_certificate_is_named_so(pem: bytes) -> None:
-    with pytest.raises(pki.PkiError, match="cannot be read|can be read"):
+    with pytest.raises(pki.PkiError, match=r"cannot be read|can be read"):
         pki.read_certificates(pem)
 
 

@@ -1,4 +1,4 @@
-"""A Snapshot answers what was looked at, asks for what was not, and never passes off "unknown" for an answer."""
+"""A Snapshot answers what was looked at, asks for what was not, and never takes "unknown" for an answer."""
 
 from __future__ import annotations
 

@@ -7,10 +7,11 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from support.world import MANIFEST, NAMES
+from support.world import MANIFEST, NAMES, SERVER, World
 
 from aggctl.core import pki
 from aggctl.core.need import Wanted
+from aggctl.core.snapshot import ReadyAt
 from aggctl.errors import AggctlError
 from aggctl.workflows.enable import Manner, enable
 from aggctl.workflows.rollback import rollback
@@ -18,7 +19,7 @@ from aggctl.workflows.rollback import rollback
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from support.world import Tree, World
+    from support.world import Tree
 
     from aggctl.core.report import Report
 
@@ -51,7 +52,8 @@ class Result:
 def wanted_for(kind: str, **more: Any) -> Wanted:
     """What is asked of a node of this kind."""
     options: dict[str, Any] = {"key_algorithm": "ECDSA-P256", "deadline": 6.0}
-    options |= {"unmounted": {"pki_dir": OTHER_FOLDER}, "expired": {"repair": True}}.get(kind, {})
+    own: dict[str, dict[str, Any]] = {"unmounted": {"pki_dir": OTHER_FOLDER}, "expired": {"repair": True}}
+    options |= own.get(kind, {})
     return Wanted(**{**options, **more})
 
 
@@ -102,14 +104,10 @@ def after_of(kind: str, before: Tree, now: Tree) -> bool:
     expected |= set() if kind == "expired" else {manifest}
     return (
         changed_paths(before, now) == expected
-        and all(now[f"{folder}/{name}"][1] == _mode(f"{folder}/{name}", before) for name in made)
+        and all(now[f"{folder}/{name}"][1] == (0o600 if name.endswith(".key") else 0o644) for name in made)
         and _pair(now, folder)
         and before[manifest][:4] == now[manifest][:4]
     )
-
-
-def _mode(path: str, _before: Tree) -> int:
-    return 0o600 if path.endswith(".key") else 0o644
 
 
 def _pair(now: Tree, folder: str) -> bool:
@@ -172,8 +170,4 @@ def assert_after(world: World, kind: str, before: Tree) -> None:
 
 def lives(world: World) -> bool:
     """Whether kube-apiserver would start from what is on disk, and does."""
-    from support.world import SERVER, World  # noqa: PLC0415 -- a fresh model, as after a restart
-
-    from aggctl.core.snapshot import ReadyAt  # noqa: PLC0415 -- as above
-
     return bool(World(world.folder).look(ReadyAt(SERVER)) == "ok")

@@ -8,6 +8,10 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.x509.oid import NameOID
+
 from aggctl.core import pki
 from aggctl.core.cluster_view import API_SERVICES, KUBERNETES_SLICES
 from aggctl.core.enable import Sight, see
@@ -105,6 +109,24 @@ def leaf(
     )
 
 
+@cache
+def nameless(ca: KeyPair) -> KeyPair:
+    """A client certificate without a CN; the same one each time."""
+    named, above = leaf(ca), x509.load_pem_x509_certificate(ca.certificate)
+    model = x509.load_pem_x509_certificate(named.certificate)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, "nobody")]))
+        .issuer_name(above.subject)
+        .public_key(model.public_key())
+        .serial_number(model.serial_number + 1)
+        .not_valid_before(model.not_valid_before_utc)
+        .not_valid_after(model.not_valid_after_utc)
+        .sign(pki.load_key(ca.key), hashes.SHA256())
+    )
+    return pki.KeyPair(made.public_bytes(serialization.Encoding.PEM), named.key)
+
+
 def certificate(pair: KeyPair) -> pki.Certificate:
     """What the pair's certificate says of itself."""
     return pki.read_certificates(pair.certificate)[0]
@@ -177,7 +199,10 @@ def slices(*addresses: str, ready: bool | None = None, **ports: int) -> dict[str
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """A node and its cluster. `files` holds keys too; `answers` go before what is derived from the rest."""
+    """A node and its cluster. `files` holds keys too; `answers` go before what is derived from the rest.
+
+    `complaint` is what the running binary says of any command line.
+    """
 
     flags: Mapping[str, str] = field(default_factory=lambda: {**OTHERS, **EIGHT})
     command: tuple[str, ...] = ("kube-apiserver",)
@@ -186,6 +211,7 @@ class Scene:
     files: Mapping[str, bytes] = field(default_factory=dict)
     objects: Mapping[str, Any] = field(default_factory=dict)
     answers: Mapping[Question, Any] = field(default_factory=dict)
+    complaint: Any = ""
 
     @property
     def text(self) -> str:
@@ -240,7 +266,7 @@ class Scene:
             {**asked, ClockSkew(SERVER): silence, ReadyAt(SERVER): silence, Processes(6443): ()}
         )
 
-    def answering(self, answers: Mapping[Question, Any]) -> Scene:
+    def answering(self, answers: Mapping[Any, Any]) -> Scene:
         """Answer these questions so, whatever the rest says."""
         return replace(self, answers={**self.answers, **answers})
 
@@ -262,7 +288,7 @@ class Scene:
                 return self.objects.get(path)
             case Processes(_):
                 return (ProcessSeen(100, 5.0, ("kube-apiserver", *self.words)),)
-        return _WELL[type(question)]
+        return {**_WELL, ArgumentsAccepted: self.complaint}[type(question)]
 
     def ask(self, function: Callable[[Snapshot], Result]) -> Result:
         """What a pure function makes of the scene."""
@@ -284,7 +310,6 @@ class Scene:
 _WELL: Mapping[type[Question], Any] = {
     ReadyAt: "ok",
     ClockSkew: 0.0,
-    ArgumentsAccepted: "",
     AskAs: WhoSeen(201, PROBE_USER),
     Dial: "",
     ContainerLogs: (),

@@ -16,7 +16,6 @@ import threading
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -50,6 +49,7 @@ from aggctl.system.signals import Stop
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 MANIFEST = "/etc/kubernetes/manifests/kube-apiserver.yaml"
@@ -303,12 +303,13 @@ class World:
         }
         spec = {"service": {"namespace": "default", "name": "api"}}
         services = [{"metadata": {"name": name}, "spec": spec} for name in self.faults.served]
-        return {
+        objects: dict[str, dict[str, Any]] = {
             "/version": {"gitVersion": "v1.34.1"},
             CONFIG_MAP: {"data": data if known["authorities"] else {}},
             KUBERNETES_SLICES: {"items": [{"endpoints": [{"addresses": ["192.0.2.10"]}]}]},
             API_SERVICES: {"items": services},
-        }.get(path)
+        }
+        return objects.get(path)
 
     def _who(self, certificate: str, key: str) -> WhoSeen | Unknown:
         flags = _flags(self._text)
@@ -331,7 +332,7 @@ class World:
 
 @lru_cache(maxsize=64)
 def _pod(text: bytes) -> dict[str, Any]:
-    found: dict[str, Any] = yaml.load(text, Loader=yaml.CSafeLoader)  # noqa: S506 -- the safe loader, in C
+    found: dict[str, Any] = yaml.load(text, Loader=yaml.CSafeLoader)  # the safe loader, in C
     return found
 
 
@@ -347,9 +348,9 @@ def _flags(text: bytes) -> dict[str, str]:
 def _host(text: bytes, path: str, root: Path) -> Path | None:
     """Where a path of the container lies on the node, or None where no volume covers it."""
     spec = _pod(text)["spec"]
-    volumes = {each["name"]: each["hostPath"]["path"] for each in spec["volumes"]}
+    volumes: dict[str, str] = {each["name"]: each["hostPath"]["path"] for each in spec["volumes"]}
     for mount in spec["containers"][0]["volumeMounts"]:
-        inside = mount["mountPath"].rstrip("/") + "/"
+        inside = str(mount["mountPath"]).rstrip("/") + "/"
         if path.startswith(inside):
             return root / volumes[mount["name"]].lstrip("/") / path.removeprefix(inside)
     return None

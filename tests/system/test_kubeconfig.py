@@ -1,0 +1,180 @@
+"""Kubeconfigs: which one is meant, what is read from it, and what is no kubeconfig."""
+
+from __future__ import annotations
+
+import base64
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+from support.https import authority, leaf
+
+from aggctl.errors import Refused
+from aggctl.system import kubeconfig as kubeconfig_module
+from aggctl.system.kubeconfig import find_credentials
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A user without a kubeconfig, outside of any cluster."""
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    for name in ("KUBECONFIG", "KUBERNETES_SERVICE_HOST"):
+        monkeypatch.delenv(name, raising=False)
+    return home
+
+
+def config(server: str = "https://192.0.2.1:6443", **user: Any) -> dict[str, Any]:
+    ca = base64.b64encode(authority("kubernetes").certificate).decode()
+    return {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": "first",
+        "contexts": [
+            {"name": "first", "context": {"cluster": "c", "user": "u"}},
+            {"name": "astray", "context": {"cluster": "gone", "user": "u"}},
+        ],
+        "clusters": [{"name": "c", "cluster": {"server": server, "certificate-authority-data": ca}}],
+        "users": [{"name": "u", "user": user or {"token": "very-secret"}}],
+    }
+
+
+def write(path: Path, content: Any) -> str:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content if isinstance(content, str) else yaml.safe_dump(content))
+    return str(path)
+
+
+# --- which one --------------------------------------------------------------------------------------------
+
+
+def test_the_option_wins_over_everything(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = write(tmp_path / "given", config("https://given"))
+    monkeypatch.setenv("KUBECONFIG", write(tmp_path / "env", config("https://env")))
+    admin = write(tmp_path / "admin.conf", config("https://admin"))
+    write(home / ".kube/config", config("https://home"))
+    assert find_credentials(given, "", admin).server == "https://given"
+    assert find_credentials("", "", admin).server == "https://env"
+    monkeypatch.delenv("KUBECONFIG")
+    assert find_credentials("", "", admin).server == "https://admin"
+    assert find_credentials("", "", "").server == "https://home"
+
+
+def test_where_there_is_none_the_way_to_give_one_is_named() -> None:
+    with pytest.raises(Refused) as refused:
+        find_credentials("", "", "")
+    assert refused.value.code == "kubeconfig-missing"
+    assert "--kubeconfig" in refused.value.do
+
+
+def test_a_list_of_kubeconfigs_is_merged_as_kubectl_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both = config("https://both")
+    first = write(tmp_path / "a", {**both, "users": []})
+    second = write(tmp_path / "b", {**both, "clusters": [], "contexts": []})
+    monkeypatch.setenv("KUBECONFIG", f"{first}:{second}")
+    found = find_credentials("", "", "")
+    assert (found.server, found.token) == ("https://both", "very-secret")
+
+
+# --- what is read -----------------------------------------------------------------------------------------
+
+
+def test_certificates_are_read_from_data_and_from_files_beside_it(tmp_path: Path) -> None:
+    pair = leaf(authority("kubernetes"), "admin")
+    (tmp_path / "admin.key").write_bytes(pair.key)
+    data = base64.b64encode(pair.certificate).decode()
+    path = write(tmp_path / "c", config(**{"client-certificate-data": data, "client-key": "admin.key"}))
+    found = find_credentials(path, "", "")
+    assert (found.certificate, found.key) == (pair.certificate, pair.key)
+    assert found.authority == authority("kubernetes").certificate
+    found.context()
+
+
+def test_no_secret_shows_in_a_repr(tmp_path: Path) -> None:
+    found = find_credentials(write(tmp_path / "c", config()), "", "")
+    assert "very-secret" not in repr(found)
+
+
+def test_the_key_goes_to_openssl_through_no_disk(tmp_path: Path) -> None:
+    pair = leaf(authority("kubernetes"), "admin")
+    before = sorted(tmp_path.rglob("*"))
+    kubeconfig_module.tls_context(authority("kubernetes").certificate, pair.certificate, pair.key)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_another_context_is_taken_when_asked_for(tmp_path: Path) -> None:
+    data = config()
+    data["contexts"].append({"name": "second", "context": {"cluster": "d", "user": "u"}})
+    data["clusters"].append({"name": "d", "cluster": {"server": "https://second"}})
+    assert find_credentials(write(tmp_path / "c", data), "second", "").server == "https://second"
+
+
+def test_an_exec_plug_in_is_run_by_the_library(tmp_path: Path) -> None:
+    credential = (
+        '{"apiVersion":"client.authentication.k8s.io/v1","kind":"ExecCredential","status":{"token":"t"}}'
+    )
+    plug_in = {
+        "apiVersion": "client.authentication.k8s.io/v1",
+        "command": "echo",
+        "args": [credential],
+        "interactiveMode": "Never",
+    }
+    found = find_credentials(write(tmp_path / "c", config(exec=plug_in)), "", "")
+    assert (found.server, found.token) == ("https://192.0.2.1:6443", "t")
+
+
+# --- what is no kubeconfig --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "   \n",
+        "just words",
+        "[]",
+        "a: [",
+        "\x00\x01",
+        "a: b",
+        "{}",
+        "!!python/object/apply:os.system [echo]",
+        yaml.safe_dump({**config(), "current-context": "nowhere"}),
+        yaml.safe_dump({**config(), "users": []}),
+        yaml.safe_dump({**config(), "users": None}),
+        yaml.safe_dump(config(**{"client-certificate-data": "%%%"})),
+        yaml.safe_dump(config(**{"client-certificate": "/no/such/file"})),
+    ],
+)
+def test_what_is_no_kubeconfig_is_refused_by_name(tmp_path: Path, content: str) -> None:
+    path = write(tmp_path / "broken", content)
+    with pytest.raises(Refused) as refused:
+        find_credentials(path, "", "")
+    assert refused.value.code == "kubeconfig-not-usable"
+    assert path in refused.value.message
+    assert "very-secret" not in refused.value.message
+
+
+@pytest.mark.parametrize("context", ["nowhere", "astray"])
+def test_a_context_that_is_not_there_is_named(tmp_path: Path, context: str) -> None:
+    with pytest.raises(Refused) as refused:
+        find_credentials(write(tmp_path / "c", config()), context, "")
+    assert "nowhere" in refused.value.message or "gone" in refused.value.message
+
+
+@pytest.mark.parametrize("path", ["missing", "."])
+def test_a_kubeconfig_that_cannot_be_opened_is_refused(tmp_path: Path, path: str) -> None:
+    with pytest.raises(Refused) as refused:
+        find_credentials(str(tmp_path / path), "", "")
+    assert refused.value.code == "kubeconfig-not-usable"
+
+
+def test_a_huge_file_is_no_kubeconfig(tmp_path: Path) -> None:
+    path = write(tmp_path / "huge", "#" * (3 * 1024 * 1024))
+    with pytest.raises(Refused, match="larger than 2 MiB"):
+        find_credentials(path, "", "")
