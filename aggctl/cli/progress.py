@@ -83,6 +83,8 @@ class ConsoleProgress:
         if self._quiet or not self._title:
             return
         text = f"{self._title}: {detail}" if detail else self._title
+        if detail.startswith(self._title):
+            text = detail
         with contextlib.suppress(OSError):
             self._console.print(mark, style=style, end=" ", markup=False)
             line = shown(f"{text:<64} {spent:5.1f} s", self._console)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _STYLES = {"error": "red", "warning": "yellow", "info": "blue"}
 _DIFF_STYLES = {"+": "green", "-": "red", "@": "cyan"}
-_ASCII = str.maketrans({"…": "...", "·": "-", "–": "-", "✓": "ok", "✗": "FAIL"})
+_ASCII = str.maketrans({"…": "...", "·": "-", "\u2013": "-", "✓": "ok", "✗": "FAIL"})
 EVIDENCE_LINES = 8
 
 
@@ -47,7 +47,7 @@ def show_changes(report: Report, console: Console) -> None:
         return  # they were shown as the plan
     if report.changes:
         count = len(report.changes)
-        word = "Plan" if report.outcome == "planned" else "Changes"
+        word = "Plan" if report.outcome in ("planned", "refused") else "Changes"
         _line(console, f"\n{word} ({count} change{'s' if count != 1 else ''})")
     width = max((len(change.target) for change in report.changes), default=0)
     for change in report.changes:

@@ -8,7 +8,7 @@ import os
 import sys
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import IO, TYPE_CHECKING
 
 from aggctl.core.text import clean
 from aggctl.errors import AggctlError, Refused
@@ -70,7 +70,7 @@ def defect(error: Exception) -> AggctlError:
     return found
 
 
-def silence(stream: TextIO) -> None:
+def silence(stream: IO[str]) -> None:
     """Let what is still buffered go nowhere, so that the interpreter does not complain when it ends."""
     with contextlib.suppress(OSError, ValueError):
         nowhere = os.open(os.devnull, os.O_WRONLY)

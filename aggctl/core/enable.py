@@ -34,8 +34,11 @@ _WAYS_TO_AN_ANSWER = {
     "apiserver-not-trusted": "date -u, then: aggctl enable --kubeconfig /etc/kubernetes/admin.conf",
     "kubeconfig-not-accepted": "kubeadm certs check-expiration; kubeadm certs renew admin.conf",
     "no-rights-in-cluster": "aggctl enable --kubeconfig /etc/kubernetes/admin.conf",
-    "apiserver-not-reachable": "crictl ps -a --name kube-apiserver, or after a change of aggctl: aggctl rollback",
+    "apiserver-not-reachable": "crictl ps -a --name kube-apiserver",
 }
+
+_SILENT_SERVER = frozenset({"apiserver-not-reachable", "apiserver-not-ready", "apiserver-tls-failed"})
+"""A kube-apiserver that is down: --repair may bring it back. Wrong credentials are another matter."""
 
 UNDO_SECONDS = 240.0
 """Putting back is given its time, however short the deadline of what failed."""
@@ -68,6 +71,11 @@ class Sight:
         """Whether the manifest changes, and so kube-apiserver restarts."""
         return bool(self.need.flags or self.need.mounts)
 
+    @property
+    def only_silent(self) -> bool:
+        """Whether the cluster's silence is all that stands in the way, so that a plan can be shown."""
+        return self.silence is not None and [each.code for each in self.problems] == [self.silence.code]
+
 
 @dataclass(frozen=True, slots=True)
 class Minted:
@@ -94,7 +102,7 @@ def _see(snapshot: Snapshot, wanted: Wanted, now: datetime) -> Sight:
     need = find_need(node, files, cluster, wanted, now)
     folders = _folders(snapshot, _homes(files, need))
     problems = [*need.problems, *_version_problems(node, cluster)]
-    if silence and not wanted.repair:
+    if silence and not (wanted.repair and silence.code in _SILENT_SERVER):
         said = {silence.code, "apiserver-not-reachable"}
         problems = [_silent(silence), *(each for each in problems if each.code not in said)]
     if not problems:

@@ -101,6 +101,8 @@ def find_need(
         client_problems = []
     names, name_findings = _names(node, files, cluster, client_name)
     findings += [*ca_problems, *client_problems, *name_findings, *_routing_notes(node, wanted)]
+    if ca_source == "given":  # the file of that name is yet to be written
+        findings = [_of_the_given(each, files.ca_at.host) for each in findings]
     errors = [each for each in findings if each.severity == "error"]
     mended = [each for each in errors if wanted.repair and each.code in _MENDED_BY_REPAIR]
     return Need(
@@ -116,6 +118,12 @@ def find_need(
             *_cut_off(node),
         ),
     )
+
+
+def _of_the_given(finding: Finding, path: str) -> Finding:
+    if finding.subject != path:
+        return finding
+    return replace(finding, subject="--ca-from", message=f"the CA that --ca-from gives: {finding.message}")
 
 
 def _with_ca(files: LayerFiles, pair: KeyPair | None) -> LayerFiles:
@@ -181,7 +189,7 @@ def _ca(
         return "kept", []
     if published:
         return "", [_another(files, "the cluster publishes a front-proxy CA and this node has none")]
-    return ("mint", []) if cluster else ("", [_api_needed(files)])
+    return "mint", [] if cluster else [_api_needed(files)]
 
 
 def _present_ca(node: Node, files: LayerFiles, published: set[str], given: str) -> list[Finding]:

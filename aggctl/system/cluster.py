@@ -236,12 +236,17 @@ def _no_answer(server: str, error: Exception) -> Unknown:
 
 def _not_trusted(server: str, error: ssl.SSLCertVerificationError, said: str) -> Unknown:
     """OpenSSL's numbers tell a wrong time from a wrong CA; a certificate from the future is a wrong clock."""
+    said = clean(error.verify_message) or said
     if error.verify_code not in (_NOT_YET_VALID, _EXPIRED):
         said = f"the CA of the kubeconfig did not sign it, or it lacks this name: {said}"
-        return Unknown(f"{server} shows a certificate that is not to be trusted; {said}", "apiserver-not-trusted")
+        return Unknown(
+            f"{server} shows a certificate that is not to be trusted; {said}", "apiserver-not-trusted"
+        )
     clock = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
     code = "clock-wrong" if error.verify_code == _NOT_YET_VALID else "apiserver-not-trusted"
-    return Unknown(f"{server} shows a certificate that is not valid at {clock}, this machine's clock: {said}", code)
+    return Unknown(
+        f"{server} shows a certificate that is not valid at {clock}, this machine's clock: {said}", code
+    )
 
 
 def _root_cause(error: BaseException) -> BaseException:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aggctl.core import flags as f
 from aggctl.core import pki
 from aggctl.core.enable import Minted, Sight, live_conditions, plan_enable, see, shown_changes
 from aggctl.core.plan import Gate
-from aggctl.core.report import Report
+from aggctl.core.report import Report, ShownChange
+from aggctl.core.snapshot import Unknown
 from aggctl.errors import Refused
 from aggctl.system.journal import KEPT
 from aggctl.workflows.execute import KEPT_NAMES, execute, report_of
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from aggctl.core.need import Wanted
     from aggctl.core.pki import KeyPair
     from aggctl.core.plan import Plan
-    from aggctl.core.snapshot import FileSeen
+    from aggctl.core.snapshot import FileSeen, Question
     from aggctl.system.ports import Ports
 
 
@@ -42,11 +43,10 @@ def enable(ports: Ports, wanted: Wanted, manner: Manner) -> Report:
     closed = close_or_refuse(ports, change_it=not manner.dry_run)
     wanted = replace(wanted, kept=_kept(ports))
     now = ports.clock.now()
-    sight, _ = settle(lambda snapshot: see(snapshot, wanted, now), ports.look)
+    look = _as_silence(ports.look) if manner.dry_run else ports.look
+    sight, _ = settle(lambda snapshot: see(snapshot, wanted, now), look)
     if sight.problems:
-        return Report(
-            "enable", "refused", summary=_situation(sight), findings=(*sight.problems, *sight.need.notes)
-        )
+        return _refusal(sight, wanted, ports, with_plan=manner.dry_run and sight.only_silent)
     if sight.need.nothing:
         return _nothing_to_do(sight, ports, closed)
     plan = plan_enable(sight, _mint(sight, wanted, ports), wanted)
@@ -65,8 +65,34 @@ def enable(ports: Ports, wanted: Wanted, manner: Manner) -> Report:
     return _apply(ports, plan, sight, planned, manner)
 
 
+def _as_silence(look: Callable[[Question], Any]) -> Callable[[Question], Any]:
+    """For a dry run: without credentials the cluster is silent, and the plan can be shown all the same."""
+
+    def ask(question: Question) -> Any:
+        try:
+            return look(question)
+        except Refused as refused:
+            return Unknown(f"{refused.message}; {refused.do}", refused.code)
+
+    return ask
+
+
+def _refusal(sight: Sight, wanted: Wanted, ports: Ports, *, with_plan: bool) -> Report:
+    """Why not; and, where only the cluster's word is missing, what would be done."""
+    changes: tuple[ShownChange, ...] = ()
+    if with_plan:
+        changes = shown_changes(sight, plan_enable(sight, _mint(sight, wanted, ports), wanted))
+    return Report(
+        "enable",
+        "refused",
+        summary=_situation(sight),
+        changes=changes,
+        findings=(*sight.problems, *sight.need.notes),
+    )
+
+
 def _apply(ports: Ports, plan: Plan, sight: Sight, planned: Report, manner: Manner) -> Report:
-    with ports.journal.locked():
+    with ports.stop.handling(), ports.journal.locked():
         close_or_refuse(ports, change_it=False)
         ended = execute(plan, ports, wait=manner.wait)
         if ended.outcome != "applied":

@@ -20,7 +20,7 @@ def close_or_refuse(ports: Ports, *, change_it: bool) -> tuple[str, ...]:
     if entry is None:
         return ()
     if not change_it:
-        raise _refusal(entry, "it is still open")
+        raise _refusal(entry, "how it ended was never recorded")
     with ports.journal.locked():
         entry = ports.journal.open_entry()  # the run that held the lock until now may have gone on with it
         if entry is None:

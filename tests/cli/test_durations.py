@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from aggctl.cli.options import seconds, some_seconds
 from aggctl.errors import UsageError
 
-UNITS = {
-    "h": 3600,
-    "m": 60,
-    "s": 1,
+UNITS: dict[str, Fraction] = {
+    "h": Fraction(3600),
+    "m": Fraction(60),
+    "s": Fraction(1),
     "ms": Fraction(1, 1000),
     "us": Fraction(1, 10**6),
     "µs": Fraction(1, 10**6),
@@ -53,12 +53,9 @@ def test_durations_of_every_day(text: str, wanted: float) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", " ", "5", "m", "5 m", "5M", "-5m", "+5m", "5d", "٣s", "1e3s", "inf", "5m\n", ".s"]
+    "text", ["", " ", "m", "5 m", "5M", "-5m", "+5m", "5d", "٣s", "1e3s", "inf", "5m\n", ".s"]
 )
 def test_what_is_no_duration(text: str) -> None:
-    if text == "5":
-        assert seconds(text) == 5
-        return
     with pytest.raises(UsageError, match="no duration"):
         seconds(text)
 
@@ -72,5 +69,5 @@ def test_longer_than_go_can_count_is_refused(text: str) -> None:
 @pytest.mark.parametrize("text", ["0", "0s", "0h0m"])
 def test_no_time_at_all_cannot_be_waited_for(text: str) -> None:
     assert seconds(text) == 0
-    with pytest.raises(UsageError, match="--timeout .* leaves no time"):
+    with pytest.raises(UsageError, match=r"--timeout .* leaves no time"):
         some_seconds(text, "--timeout")

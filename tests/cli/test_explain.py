@@ -1,4 +1,4 @@
-"""`aggctl explain`: every code that aggctl can say has its text, and no text is about a code it never says."""
+"""`aggctl explain`: every code that aggctl can say has its text, and no text is about another."""
 
 from __future__ import annotations
 

@@ -180,7 +180,7 @@ def test_a_reader_that_went_away_hears_no_complaint(words: tuple[str, ...], stre
 @pytest.mark.parametrize("words", [("explain",), ("--version",), ("enable", "--root", "/nonexistent")])
 def test_closed_streams_change_no_exit_status(closing: str, words: tuple[str, ...]) -> None:
     done = subprocess.run(
-        ["sh", "-c", f'"$@" {closing}', "sh", *AGGCTL, *words],
+        ["/bin/sh", "-c", f'"$@" {closing}', "sh", *AGGCTL, *words],
         capture_output=True,
         check=False,
         env=clean_environment(),
@@ -193,7 +193,7 @@ def test_closed_streams_change_no_exit_status(closing: str, words: tuple[str, ..
 @pytest.mark.parametrize("words", [("explain",), ("explain", "-o", "json")])
 def test_a_result_that_does_not_fit_on_the_disk_is_told(words: tuple[str, ...]) -> None:
     done = subprocess.run(
-        ["sh", "-c", '"$@" >/dev/full', "sh", *AGGCTL, *words],
+        ["/bin/sh", "-c", '"$@" >/dev/full', "sh", *AGGCTL, *words],
         capture_output=True,
         text=True,
         check=False,

@@ -387,8 +387,8 @@ def test_where_nothing_is_to_be_written_there_such_a_folder_is_good() -> None:
     assert refused(ON.answering({FolderAt(PKI): folder})) == []
 
 
-def words_asked(scene: Scene) -> tuple[str, ...]:
-    """The command line that the running binary is asked about."""
+def question_to_the_binary(scene: Scene) -> ArgumentsAccepted:
+    """Which process is asked about which command line."""
     asked: list[ArgumentsAccepted] = []
 
     def look(question: Any) -> Any:
@@ -397,11 +397,11 @@ def words_asked(scene: Scene) -> tuple[str, ...]:
         return scene.look(question)
 
     settle(lambda snapshot: see(snapshot, Wanted(), NOW), look)
-    return asked[0].flags
+    return asked[0]
 
 
 def test_the_running_binary_is_asked_about_the_whole_new_command_line() -> None:
-    assert sorted(words_asked(OFF)) == sorted(
+    assert sorted(question_to_the_binary(OFF).flags) == sorted(
         f"--{name}={value}" for name, value in {**OTHERS, **EIGHT}.items()
     )
 
@@ -417,8 +417,21 @@ def test_it_is_asked_with_the_values_that_its_variables_became() -> None:
     scene = OFF.file(MANIFEST, text.replace("    - --secure-port=6443\n", "").encode())
     at = "https://127.0.0.1:6443"
     here = {ObjectAt(path, at): answer for path, answer in OFF.objects.items()}
-    asked = words_asked(scene.answering({Processes(6443): (process,), **here}))
+    asked = question_to_the_binary(scene.answering({Processes(6443): (process,), **here})).flags
     assert asked[:3] == ("--bind-address=10.0.0.11", "--v=2", "--logtostderr")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "pid"),
+    [(OFF.words, 100), (("--other=1",), 200)],
+    ids=["the one of the manifest", "without such a one the newest"],
+)
+def test_of_several_processes_the_one_that_is_replaced_is_asked(arguments: tuple[str, ...], pid: int) -> None:
+    processes = (
+        ProcessSeen(100, 1.0, ("kube-apiserver", *arguments)),
+        ProcessSeen(200, 9.0, ("kube-apiserver", "--not-ours=1")),
+    )
+    assert question_to_the_binary(OFF.answering({Processes(6443): processes})).pid == pid
 
 
 def test_flags_that_it_refuses_are_refused_with_its_words_before_any_restart() -> None:

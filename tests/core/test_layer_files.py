@@ -122,6 +122,11 @@ def test_the_flags_may_name_a_folder_each() -> None:
     )
 
 
+def test_a_key_that_the_flags_name_elsewhere_is_found_there() -> None:
+    files = see(ON.flag(proxy_client_key_file="/keys/a.key").mounted((PKI, PKI), ("/keys", "/srv/keys")))
+    assert files.key_at == Place("/keys/a.key", "/srv/keys/a.key", mounted=True)
+
+
 def test_new_files_join_the_certificate_that_is_named_where_the_ca_is_not() -> None:
     scene = OFF.flag(proxy_client_cert_file="/leaf/aggregator.pem").mounted(("/leaf", "/leaf"))
     assert see(scene).ca_at.inside == "/leaf/front-proxy-ca.crt"
@@ -239,6 +244,12 @@ def test_a_serving_certificate_as_ca_is_an_error() -> None:
     assert of_the_ca(OFF.pair("front-proxy-ca", leaf(CLIENT_CA, "kubernetes")), in_use=False) == [
         ("front-proxy-ca-is-no-ca", "error")
     ]
+
+
+def test_a_leaf_that_another_leaf_signed_does_not_work_in_go_though_it_is_in_use() -> None:
+    middle = leaf(CLIENT_CA, "kubernetes")
+    scene = ON.pair("front-proxy-ca", middle).pair("front-proxy-client", leaf(middle))
+    assert of_the_ca(scene) == [("front-proxy-ca-is-no-ca", "error")]
 
 
 @pytest.mark.parametrize(("in_use", "severity"), [(True, "warning"), (False, "error")])

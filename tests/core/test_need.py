@@ -30,7 +30,7 @@ from aggctl.core.manifest import NewMount
 from aggctl.core.need import Need, Wanted
 from aggctl.core.pki import KeyPair
 from aggctl.core.published import CONFIG_MAP
-from aggctl.core.snapshot import ClockSkew
+from aggctl.core.snapshot import ClockSkew, ObjectAt, Unknown
 
 if TYPE_CHECKING:
     from aggctl.core.enable import Sight
@@ -94,8 +94,9 @@ def test_a_single_missing_flag_is_all_that_is_added(name: str) -> None:
         (ON.mounted(TRUST), {}),
         (ON.pair("front-proxy-client", leaf(CA, days=-400)), {"repair": True}),
         (OFF.flag(**{name.replace("-", "_"): value for name, value in EIGHT.items()}), {}),
+        (ON.pair("front-proxy-ca", None), {"ca": EXTERNAL}),
     ],
-    ids=["a mount", "a leaf", "a CA and a leaf"],
+    ids=["a mount", "a leaf", "a CA and a leaf", "a CA"],
 )
 def test_a_mount_or_a_certificate_alone_is_something_to_do(scene: Scene, wanted: dict[str, Any]) -> None:
     found = need(scene, **wanted)
@@ -203,11 +204,7 @@ def test_where_the_cluster_publishes_a_ca_and_the_node_has_none_no_second_one_is
 def test_where_the_published_ca_cannot_be_read_no_second_one_is_made() -> None:
     scene = OFF.object(CONFIG_MAP, {"data": {"requestheader-client-ca-file": "garbage"}})
     assert refused(scene) == ["published-ca-not-readable"]
-    assert need_source(scene, repair=True) != "mint"
-
-
-def need_source(scene: Scene, **wanted: Any) -> str:
-    return scene.see(**wanted).need.ca_source
+    assert refused(scene, repair=True) == ["published-ca-not-readable"]
 
 
 def test_a_ca_on_disk_that_is_not_the_published_one_is_refused_before_it_is_switched_on() -> None:
@@ -661,9 +658,21 @@ def test_with_repair_it_goes_on_without_the_api_where_no_ca_is_needed() -> None:
 
 
 def test_with_repair_it_makes_no_ca_that_may_be_a_second_one() -> None:
-    sight = OFF.silent().see(repair=True)
-    assert codes(sight.problems) == ["apiserver-not-reachable"]
-    assert sight.need.ca_source == ""
+    assert refused(OFF.silent(), repair=True) == ["apiserver-not-reachable"]
+
+
+def test_repair_does_not_go_past_credentials_that_are_not_accepted() -> None:
+    scene = ON.answering({ObjectAt(CONFIG_MAP, SERVER): Unknown("401", "kubeconfig-not-accepted")})
+    assert refused(scene, repair=True) == ["kubeconfig-not-accepted"]
+
+
+@pytest.mark.parametrize(
+    ("scene", "only"),
+    [(OFF.silent(), True), (OFF.silent().file("ca.crt", b"").flag(aggregator_ca="/x"), False), (ON, False)],
+    ids=["silence alone", "silence and an invented flag", "no silence"],
+)
+def test_that_silence_is_all_that_stands_in_the_way_is_told(scene: Scene, only: bool) -> None:
+    assert scene.see().only_silent is only
 
 
 @pytest.mark.parametrize(("wanted", "source"), [({"ca": CA}, "given"), ({"kept": CA}, "kept")])

@@ -6,6 +6,8 @@ kubelet takes part in runs on the sandbox itself.
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import fcntl
 import os
 import shutil
@@ -57,7 +59,7 @@ def node(control_plane: Running) -> Iterator[BadNode]:
     """A copy of the node's files, in a folder that everybody may enter."""
     with TemporaryDirectory(prefix="aggctl-bad-") as folder:
         Path(folder).chmod(0o755)
-        subprocess.run(["cp", "-a", control_plane.sandbox.root, f"{folder}/root"], check=True)
+        shutil.copytree(control_plane.sandbox.root, f"{folder}/root", symlinks=True)
         node = BadNode(Path(folder) / "root")
         shutil.rmtree(node.root / JOURNAL, ignore_errors=True)  # of the tests that change the sandbox itself
         yield node
@@ -72,8 +74,8 @@ def required(missing: str) -> None:
 # --- the manifest -----------------------------------------------------------------------------------------
 
 
-def replaced_by(content: bytes) -> Callable[[BadNode], None]:
-    return lambda node: node.manifest.write_bytes(content) and None
+def replaced_by(content: bytes) -> Callable[[BadNode], object]:
+    return lambda node: node.manifest.write_bytes(content)
 
 
 def cut_after(line: str, *, half: bool = False) -> Callable[[BadNode], None]:
@@ -98,8 +100,8 @@ def comments(node: BadNode) -> None:
         file.writelines("# a comment that somebody's script repeats\n" for _ in range(240_000))
 
 
-def beside(name: str) -> Callable[[BadNode], None]:
-    return lambda node: shutil.copy2(node.manifest, node.manifest.with_name(name)) and None
+def beside(name: str) -> Callable[[BadNode], object]:
+    return lambda node: shutil.copy2(node.manifest, node.manifest.with_name(name))
 
 
 def linked(target: str) -> Callable[[BadNode], None]:
@@ -110,11 +112,25 @@ def linked(target: str) -> Callable[[BadNode], None]:
     return spoil
 
 
+def no_manifest(node: BadNode) -> None:
+    node.manifest.unlink()
+
+
+def a_folder(node: BadNode) -> None:
+    node.manifest.unlink()
+    node.manifest.mkdir()
+
+
+def a_pipe(node: BadNode) -> None:
+    node.manifest.unlink()
+    os.mkfifo(node.manifest)
+
+
 MANIFESTS: dict[str, tuple[Callable[[BadNode], object], str]] = {
-    "no manifest": (lambda node: node.manifest.unlink(), "no-manifest"),
+    "no manifest": (no_manifest, "no-manifest"),
     "no manifest folder": (lambda node: shutil.rmtree(node.manifest.parent), "no-manifest"),
-    "a folder of that name": (lambda node: (node.manifest.unlink(), node.manifest.mkdir()), "no-manifest"),
-    "a pipe of that name": (lambda node: (node.manifest.unlink(), os.mkfifo(node.manifest)), "no-manifest"),
+    "a folder of that name": (a_folder, "no-manifest"),
+    "a pipe of that name": (a_pipe, "no-manifest"),
     "empty": (replaced_by(b""), "manifest-empty"),
     "blank": (replaced_by(b"\n \n"), "manifest-empty"),
     "comments only": (replaced_by(b"# apiVersion: v1\n"), "manifest-no-document"),
@@ -268,7 +284,7 @@ def test_a_full_disk_leaves_everything_as_it_was(node: BadNode, place: str, layo
 
 def _fill(path: Path) -> None:
     """Take the last byte of a file system."""
-    with path.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space left"):
+    with path.open("wb", buffering=0) as file, contextlib.suppress(OSError):
         while True:
             file.write(bytes(4096))
 
@@ -359,6 +375,83 @@ def test_a_manifest_that_somebody_changes_while_the_question_is_open_stays_their
     assert "Traceback" not in out + err
 
 
+# --- the question -----------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def asked(node: BadNode, *options: str) -> Iterator[tuple[subprocess.Popen[bytes], int, bytes]]:
+    """aggctl on a terminal of its own that has shown its plan and asks; what it said is the last of three."""
+    reader, writer = os.openpty()
+    process = subprocess.Popen(
+        [_tool("setsid"), "--ctty", *AGGCTL, "enable", "--root", node.root, "--routing", "off", *options],
+        stdin=writer,
+        stdout=writer,
+        stderr=writer,
+        env=clean_environment() | {"TERM": "xterm-256color"},
+    )
+    os.close(writer)
+    said = b""
+    try:
+        while b"[y/N]" not in said:
+            said += os.read(reader, 4096)
+        yield process, reader, said
+    finally:
+        process.kill()
+        process.wait(60)
+        os.close(reader)
+
+
+def _rest(process: subprocess.Popen[bytes], reader: int) -> tuple[int, str]:
+    """Exit status, and what was said after the answer."""
+    said = b""
+    with contextlib.suppress(OSError):  # EIO: nobody holds the other end any more
+        while part := os.read(reader, 4096):
+            said += part
+    return process.wait(60), said.decode()
+
+
+@pytest.mark.parametrize(
+    ("answer", "status", "words"),
+    [
+        (b"n\n", 3, "Nothing was changed."),
+        (b"\n", 3, "Nothing was changed."),
+        (b"yse\n", 3, "Nothing was changed."),
+        (b"\x04", 3, "Nothing was changed."),
+        (b"\x03", 130, "nothing was changed"),
+    ],
+    ids=["n", "Return", "a slip", "Ctrl-D", "Ctrl-C"],
+)
+def test_anything_but_yes_changes_nothing(node: BadNode, answer: bytes, status: int, words: str) -> None:
+    before = node.tree()
+    with asked(node) as (process, reader, _):
+        os.write(reader, answer)
+        ended, said = _rest(process, reader)
+    assert (ended, words in said) == (status, True), said
+    assert "Traceback" not in said
+    assert node.tree() == before
+
+
+@pytest.mark.parametrize("answer", [b"y\n", b"YES\n"])
+def test_yes_is_yes(node: BadNode, answer: bytes) -> None:
+    with asked(node, "--no-wait") as (process, reader, _):
+        os.write(reader, answer)
+        ended, said = _rest(process, reader)
+    assert ended == 0, said
+    assert "--requestheader-client-ca-file=" in node.manifest.read_text()
+
+
+@pytest.mark.parametrize("options", [("-q",), ("-o", "json")])
+def test_nobody_is_asked_about_a_plan_that_was_not_shown(node: BadNode, options: tuple[str, ...]) -> None:
+    with asked(node, *options) as (_, _, said):
+        assert b"+    - --requestheader-client-ca-file=" in said
+
+
+def _tool(name: str) -> str:
+    found = shutil.which(name)
+    required("" if found else f"the program {name} is missing (package util-linux)")
+    return found or name
+
+
 # --- clocks -----------------------------------------------------------------------------------------------
 
 
@@ -428,9 +521,17 @@ def _with_client(node: BadNode, pair: pki.KeyPair) -> None:
 
 
 def _base64(content: bytes) -> str:
-    import base64  # noqa: PLC0415 -- used here only
-
     return base64.b64encode(content).decode()
+
+
+def no_kubeconfig(node: BadNode) -> None:
+    for path in node.admin.parent.glob("*.conf"):
+        path.unlink()
+
+
+def a_folder_for_admin(node: BadNode) -> None:
+    node.admin.unlink()
+    node.admin.mkdir()
 
 
 def contents(text: str) -> Callable[[BadNode], object]:
@@ -438,16 +539,13 @@ def contents(text: str) -> Callable[[BadNode], object]:
 
 
 CREDENTIALS: dict[str, tuple[Callable[[BadNode], object], str]] = {
-    "missing": (
-        lambda node: [path.unlink() for path in node.admin.parent.glob("*.conf")],
-        "kubeconfig-missing",
-    ),
+    "missing": (no_kubeconfig, "kubeconfig-missing"),
     "empty": (contents(""), "kubeconfig-not-usable"),
     "garbage": (contents("garbage: ["), "kubeconfig-not-usable"),
     "a list": (contents("- a\n"), "kubeconfig-not-usable"),
     "no contexts": (contents("apiVersion: v1\nkind: Config\n"), "kubeconfig-not-usable"),
     "binary": (lambda node: node.admin.write_bytes(bytes(range(256))), "kubeconfig-not-usable"),
-    "a folder": (lambda node: (node.admin.unlink(), node.admin.mkdir()), "kubeconfig-not-usable"),
+    "a folder": (a_folder_for_admin, "kubeconfig-not-usable"),
     "a garbled key": (garbled("client-key-data"), "kubeconfig-not-usable"),
     "a garbled certificate": (garbled("client-certificate-data"), "kubeconfig-not-usable"),
     "a garbled CA": (garbled("certificate-authority-data"), "kubeconfig-not-usable"),
@@ -549,6 +647,11 @@ def no_key(folder: Path, _: BadNode) -> None:
     put_ca(folder, pki.new_ca("front-proxy-ca", datetime.now(UTC)).certificate)
 
 
+def a_pipe_of_a_ca(folder: Path, _: BadNode) -> None:
+    folder.mkdir()
+    os.mkfifo(folder / "front-proxy-ca.crt")
+
+
 AUTHORITIES: dict[str, tuple[Callable[[Path, BadNode], object], str]] = {
     "no folder": (lambda _folder, _node: None, "given-ca-not-usable"),
     "an empty folder": (lambda folder, _: folder.mkdir(), "given-ca-not-usable"),
@@ -559,10 +662,7 @@ AUTHORITIES: dict[str, tuple[Callable[[Path, BadNode], object], str]] = {
     ),
     "a leaf": (a_leaf, "given-ca-not-usable"),
     "a key of another": (mismatched, "given-ca-not-usable"),
-    "a pipe": (
-        lambda folder, _: (folder.mkdir(), os.mkfifo(folder / "front-proxy-ca.crt")),
-        "given-ca-not-usable",
-    ),
+    "a pipe": (a_pipe_of_a_ca, "given-ca-not-usable"),
     "no key": (no_key, "front-proxy-ca-key-missing"),
     "the CA of clients": (the_clients_ca, "front-proxy-ca-is-client-ca"),
     "expired": (an_expired_ca, "front-proxy-ca-expired"),

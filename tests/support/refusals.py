@@ -1,4 +1,4 @@
-"""aggctl in the hands of an operator who has the wrong node: run it, and hold what it says and leaves behind."""
+"""aggctl in the hands of an operator with the wrong node: run it, and hold what it says and leaves behind."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def clean_environment() -> dict[str, str]:
 
 @dataclass
 class BadNode:
-    """A copy of a sandbox's node, to be spoilt; its kube-apiserver runs and its kubelet knows nothing of it."""
+    """A copy of a sandbox's node, to be spoilt; its kube-apiserver runs, its kubelet knows nothing of it."""
 
     root: Path
     before: tuple[str, ...] = ()
@@ -192,7 +192,16 @@ def own_mounts(folder: Path, what: tuple[str, ...]) -> Iterator[tuple[tuple[str,
     Gives the words that run a program in there, and where this process sees `folder` of it.
     """
     holder = subprocess.Popen(
-        ["unshare", "--mount", "sh", "-c", '"$@" && echo ready && exec cat', "sh", "mount", *what],
+        [
+            shutil.which("unshare") or "unshare",
+            "--mount",
+            "sh",
+            "-c",
+            '"$@" && echo ready && exec cat',
+            "sh",
+            "mount",
+            *what,
+        ],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -208,9 +217,10 @@ def own_mounts(folder: Path, what: tuple[str, ...]) -> Iterator[tuple[tuple[str,
 
 def can_mount() -> str:
     """Why this user cannot make mounts of its own, or the empty string."""
-    if not (shutil.which("unshare") and shutil.which("nsenter")):
+    unshare = shutil.which("unshare")
+    if not (unshare and shutil.which("nsenter")):
         return "unshare and nsenter (package util-linux) are missing"
     done = subprocess.run(
-        ["unshare", "--mount", "mount", "-t", "tmpfs", "none", "/mnt"], capture_output=True, check=False
+        [unshare, "--mount", "mount", "-t", "tmpfs", "none", "/mnt"], capture_output=True, check=False
     )
     return "" if done.returncode == 0 else "mounts need root: " + done.stderr.decode(errors="replace").strip()

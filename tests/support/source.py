@@ -37,7 +37,7 @@ def said_codes() -> dict[str, str]:
     """Code -> where it is said: what is handed to anything that takes a `code`, by position or by name."""
     found: dict[str, str] = {}
     modules = list(trees())
-    takers = {name: 0 for name in ERRORS} | {
+    takers = dict.fromkeys(ERRORS, 0) | {
         name: position for tree in modules for name, position in _takers(tree)
     }
     for tree in modules:

@@ -288,6 +288,24 @@ def test_a_file_system_without_hard_links_takes_renames(world: World) -> None:
     assert_after(world, "off", before)
 
 
+@pytest.mark.parametrize("path", [MANIFEST, f"{PKI}/front-proxy-client.crt"])
+def test_what_somebody_else_changed_after_the_plan_was_shown_is_theirs_and_the_rest_is_put_back(
+    world: World, path: str
+) -> None:
+    theirs = world.path(MANIFEST).read_bytes() + b"# theirs\n"
+
+    def confirm(_: Report) -> bool:
+        world.path(path).write_bytes(theirs)
+        return True
+
+    before = world.tree()
+    report = enable(world.ports(), wanted_for("off"), Manner(False, confirm))
+    assert (report.outcome, report.exit_status) == ("rolled-back", 1)
+    assert [each.code for each in report.findings] == ["changed-meanwhile"]
+    assert changed_paths(before, world.tree()) == {path.removeprefix("/etc/kubernetes/")}
+    assert world.path(path).read_bytes() == theirs
+
+
 # --- CAs --------------------------------------------------------------------------------------------------
 
 

@@ -143,7 +143,7 @@ def _is_mounted(manifest: Manifest, mount: NewMount) -> bool:
             "mount-path-taken",
             f"{manifest.path}, line {manifest.site.container.line}: {mount.path} is mounted from elsewhere,"
             " or from a volume that is not defined.",
-            do="mount that at another path; where `volumes` ends early the file is cut off: put a backup back",
+            do="mount that at another path; where `volumes` ends early, put the file back from a backup",
         )
     return bool(here)
 
