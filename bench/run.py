@@ -64,7 +64,7 @@ def timed(command: list[str]) -> tuple[float, float]:
     return float(seconds), int(kib) / 1024
 
 
-# A process inherits its parent's peak memory through fork and exec, so the parent that measures is a small one.
+# A process inherits its parent's peak memory through fork and exec, so a small parent measures.
 _MEASURE = """
 import os, sys, time
 null = os.devnull

@@ -20,6 +20,16 @@ from aggctl.core.layer_files import (
     client_findings,
 )
 from aggctl.core.manifest import NewMount
+from aggctl.core.need_findings import (
+    another,
+    any_name,
+    any_name_elsewhere,
+    api_needed,
+    key_without_ca,
+    name_not_allowed,
+    nameless,
+    no_ca_key,
+)
 from aggctl.core.snapshot import KeySeen, Stamp
 
 if TYPE_CHECKING:
@@ -93,7 +103,7 @@ def find_need(
         *files.hidden,
         *authority_findings(files, now, in_use=in_use),
         *client_findings(files, now),
-        *_nameless(node, files),
+        *nameless(node, files),
         *_clock(files, cluster, now),
     ]
     client_name, client_problems = _client(node, files, findings, ca_source, wanted, now)
@@ -180,24 +190,24 @@ def _ca(
     if files.ca is not None and not replaces:
         return "", _present_ca(node, files, published, given)
     if given and published and given not in published:
-        return "", [_another(files, "--ca-from gives another CA than the cluster publishes")]
+        return "", [another(files, "--ca-from gives another CA than the cluster publishes")]
     if files.ca_key is not None and not replaces and files.ca_key.public_key != _public_key(wanted.ca):
-        return "", [_key_without_ca(files)]
+        return "", [key_without_ca(files)]
     if given:
         return "given", []
     if kept and (not published or kept in published):
         return "kept", []
     if published:
-        return "", [_another(files, "the cluster publishes a front-proxy CA and this node has none")]
-    return "mint", [] if cluster else [_api_needed(files)]
+        return "", [another(files, "the cluster publishes a front-proxy CA and this node has none")]
+    return "mint", [] if cluster else [api_needed(files)]
 
 
 def _present_ca(node: Node, files: LayerFiles, published: set[str], given: str) -> list[Finding]:
     own = {each.fingerprint for each in files.authorities}
     if given and given not in own:
-        return [_another(files, "--ca-from gives another CA than the one on this node")]
+        return [another(files, "--ca-from gives another CA than the one on this node")]
     if published and own and not published & own and not node.layer.ca:
-        return [_another(files, "the cluster publishes another front-proxy CA than this node has")]
+        return [another(files, "the cluster publishes another front-proxy CA than this node has")]
     return []
 
 
@@ -210,10 +220,10 @@ def _client(
     now: datetime,
 ) -> tuple[str, list[Finding]]:
     """The name for a new client certificate, empty where the present one stays."""
-    orphan = files.certificate is not None and ca_source == "mint"
-    broken = orphan or any(each.code.startswith(("client-", "certificate-")) for each in findings)
+    orphaned = files.certificate is not None and ca_source == "mint"
+    broken = orphaned or any(each.code.startswith(("client-", "certificate-")) for each in findings)
     if files.certificate_file is not None and not (broken and wanted.repair):
-        return "", [_orphan(files)] if orphan else []
+        return "", [orphan(files)] if orphaned else []
     if files.certificate_file is None and files.key is not None and not wanted.repair:
         return "", [
             Finding(
@@ -227,7 +237,7 @@ def _client(
         ]
     if ca_source != "mint":
         if not files.signs:
-            return "", [_no_ca_key(files, wanted)]
+            return "", [no_ca_key(files, wanted)]
         if faults := [*authority_faults(files.authorities[0], files.ca_at.host, now)]:
             return "", [each for each in faults if each not in findings]
     allowed = node.layer.names or ()
@@ -242,11 +252,11 @@ def _names(
     present = node.layer.names
     if present is not None:
         if present and own and own not in present:
-            return (*present, own), [_name_not_allowed(node, files, own)]
-        return present, [_any_name(node)] if not present else []
+            return (*present, own), [name_not_allowed(node, files, own)]
+        return present, [any_name(node)] if not present else []
     published = cluster.published if cluster else None
     if published and published.authorities and not published.names and cluster and cluster.peers:
-        return (), [_any_name_elsewhere(node)]
+        return (), [any_name_elsewhere(node)]
     return tuple(dict.fromkeys([*(published.names if published else ()), own or f.DEFAULT_NAME])), []
 
 
@@ -364,106 +374,3 @@ def _fingerprint(pair: KeyPair | None) -> str:
 
 def _public_key(pair: KeyPair | None) -> str:
     return pki.read_certificates(pair.certificate)[0].public_key if pair else "none"
-
-
-def _another(files: LayerFiles, message: str) -> Finding:
-    return Finding(
-        code="another-ca-published",
-        severity="error",
-        subject=files.ca_at.host,
-        message=message,
-        expected="one front-proxy CA for the whole cluster",
-        fix="copy front-proxy-ca.crt and .key from a node that has them, then: aggctl enable --ca-from DIR",
-    )
-
-
-def _orphan(files: LayerFiles) -> Finding:
-    return Finding(
-        code="client-certificate-of-another-ca",
-        severity="error",
-        subject=files.certificate_at.host,
-        message=f"the CA that signed it is not at {files.ca_at.host}, and a new one would not fit it",
-        expected=files.certificate.issuer if files.certificate else "",
-        fix="put the CA back, or issue a new CA and a new pair by: aggctl enable --repair",
-    )
-
-
-def _api_needed(files: LayerFiles) -> Finding:
-    return Finding(
-        code="apiserver-not-reachable",
-        severity="error",
-        subject=files.ca_at.host,
-        message="a new CA is needed, and while the API is silent nobody knows whether there is one",
-        expected="a kube-apiserver that answers",
-        fix="start kube-apiserver first, or give the CA by --ca-from DIR",
-    )
-
-
-def _key_without_ca(files: LayerFiles) -> Finding:
-    return Finding(
-        code="front-proxy-ca-missing",
-        severity="error",
-        subject=files.ca_key_at,
-        message=f"the CA's key is there and its certificate {files.ca_at.host} is not",
-        expected="both or none",
-        fix=f"put the certificate back, or move {files.ca_key_at} away",
-    )
-
-
-def _no_ca_key(files: LayerFiles, wanted: Wanted) -> Finding:
-    mismatch = files.ca_key is not None and files.authorities
-    return Finding(
-        code="front-proxy-ca-key-mismatch" if mismatch else "front-proxy-ca-key-missing",
-        severity="error",
-        subject=files.ca_key_at,
-        message="a client certificate is needed, and the key on this node is not the front-proxy CA's"
-        if mismatch
-        else "a client certificate is needed, and the CA is managed elsewhere: its key is not here",
-        expected=f"{files.certificate_at.host} and {files.key_at.host}, signed by that CA",
-        fix="put the pair there, or give the CA with its key by --ca-from DIR"
-        if not wanted.ca
-        else "put the CA's key beside its certificate in the folder that --ca-from names",
-    )
-
-
-def _name_not_allowed(node: Node, files: LayerFiles, name: str) -> Finding:
-    return Finding(
-        code="client-name-not-allowed",
-        severity="error",
-        subject=files.certificate_at.host,
-        message=f"its CN {name} is not among --{f.NAMES}={','.join(node.layer.names or ())}",
-        expected="the CN among the allowed names; a SAN does not count",
-        fix="aggctl enable --repair     (adds the name)",
-    )
-
-
-def _nameless(node: Node, files: LayerFiles) -> Iterator[Finding]:
-    if files.certificate and not files.certificate.common_name and node.layer.names != ():
-        yield Finding(
-            code="client-name-not-allowed",
-            severity="error",
-            subject=files.certificate_at.host,
-            message=f"it has no CN, so that no --{f.NAMES} can allow it",
-            expected="a CN; a SAN does not count",
-            fix="aggctl enable --repair     (issues a new pair)",
-        )
-
-
-def _any_name(node: Node) -> Finding:
-    return Finding(
-        code="allowed-names-empty",
-        severity="warning",
-        subject=node.manifest.path,
-        message=f"--{f.NAMES} is empty: every certificate of the front-proxy CA may name any user",
-        fix="aggctl explain allowed-names-empty",
-    )
-
-
-def _any_name_elsewhere(node: Node) -> Finding:
-    return Finding(
-        code="allowed-names-empty",
-        severity="warning",
-        subject=node.manifest.path,
-        message="the other nodes allow any name; a name set here would narrow the list for all of them",
-        fix="aggctl explain allowed-names-empty",
-    )

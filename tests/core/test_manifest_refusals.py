@@ -37,7 +37,12 @@ REFUSALS = [
     No("9 a file of --- only", "---\n---\n", "manifest-no-document", "comments"),
     No("an empty file", "", "manifest-empty", "empty"),
     No("a file of blanks", "\ufeff \r\n\n", "manifest-empty", "empty"),
-    No("a file of more than 1 MiB", b"#" * (1024 * 1024 + 1), "manifest-too-large", "1048577"),
+    No(
+        "a file of more than 1 MiB",
+        b"#" * (1024 * 1024 + 1),
+        "manifest-too-large",
+        "larger than any static Pod",
+    ),
     No("bytes that are no UTF-8", b"a: 1\nb: \xff\n", "manifest-not-text", "line 2"),
     No("a NUL", "a: 1\nb: \0\n", "manifest-not-text", "line 2"),
     No("UTF-16", "kind: Pod".encode("utf-16"), "manifest-not-text", "line 1"),

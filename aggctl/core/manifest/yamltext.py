@@ -108,7 +108,7 @@ def decode(data: bytes, path: str) -> str:
     if len(data) > LIMIT:
         raise Refused(
             "manifest-too-large",
-            f"{path} has {len(data)} bytes, more than any static Pod needs.",
+            f"{path} is larger than any static Pod.",
             expected=f"at most {LIMIT} bytes",
             do=f"look at what the file is: head -c 300 {path}",
         )
