@@ -29,6 +29,7 @@ from aggctl.core.need_findings import (
     name_not_allowed,
     nameless,
     no_ca_key,
+    orphan,
 )
 from aggctl.core.snapshot import KeySeen, Stamp
 

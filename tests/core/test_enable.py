@@ -41,6 +41,7 @@ from aggctl.core.enable import (
 from aggctl.core.manifest import read_manifest
 from aggctl.core.need import Wanted
 from aggctl.core.plan import Condition, FileChange, FolderChange, Plan
+from aggctl.core.published import CONFIG_MAP
 from aggctl.core.snapshot import (
     ArgumentsAccepted,
     Dial,
@@ -585,3 +586,12 @@ def test_the_diff_shows_an_ordinary_neighbour() -> None:
 def test_the_names_that_are_wanted_stand_in_the_gate() -> None:
     sight = ON.flag(requestheader_allowed_names=None).publishing(CA, names=("a",)).with_peer().see()
     assert dict(live_conditions(sight)[2].arguments)["names"] == sight.need.flags[NAMES_FLAG]
+
+
+def test_a_plan_can_be_shown_where_only_the_api_is_silent() -> None:
+    assert OFF.silent().see().only_silent
+
+
+def test_no_plan_is_shown_where_the_published_ca_cannot_be_read() -> None:
+    scene = OFF.object(CONFIG_MAP, {"data": {"requestheader-client-ca-file": "garbage"}})
+    assert not scene.see().only_silent
