@@ -12,12 +12,30 @@ from support.sandboxes import PROGRAMS, Running, sandbox_in
 from aggctl.sandbox import components
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
     from pathlib import Path
 
 
+REQUIRED = os.environ.get("AGGCTL_REQUIRE_TIERS") == "1"
+"""Nothing may be skipped: a tier that cannot run is a failure (CI)."""
+
 settings.register_profile("ci", derandomize=True, deadline=None, print_blob=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+    call: pytest.CallInfo[None],  # noqa: ARG001 -- the hook's own signature
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Turn a skipped test into a failed one where nothing may be skipped."""
+    report = yield
+    if REQUIRED and report.skipped:
+        report.outcome = "failed"
+        report.longrepr = (
+            f"{item.nodeid}: skipping is forbidden here (AGGCTL_REQUIRE_TIERS=1): {report.longrepr}"
+        )
+    return report
 
 
 @pytest.fixture(scope="session", name="programs")
@@ -27,7 +45,7 @@ def _programs() -> dict[str, Path]:
     missing = [name for name, program in found.items() if program is None]
     if missing:
         message = f"{' and '.join(missing)} not built yet: run `aggctl sandbox up` once, or `make test`"
-        (pytest.fail if os.environ.get("AGGCTL_REQUIRE_TIERS") == "1" else pytest.skip)(message)
+        pytest.skip(message)
     return {name: program.path for name, program in found.items() if program}
 
 

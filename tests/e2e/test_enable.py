@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import stat
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -212,6 +213,26 @@ def test_rollback_works_with_the_api_down(node: Node) -> None:
         assert undone.returncode == 0, undone.stderr
         assert node.files() == before
     eventually(node.ready, "kube-apiserver is back")
+
+
+def test_a_node_without_the_published_ca_is_refused_and_takes_it_by_ca_from(
+    off: Node, tmp_path: Path
+) -> None:
+    """As on a further control-plane node: the cluster publishes a CA, and this node has none."""
+    assert off.aggctl("enable", "--yes", "--routing", "off").returncode == 0
+    pki_folder, copy = off.root / "etc/kubernetes/pki", tmp_path / "front-proxy"
+    copy.mkdir()
+    for name in ("front-proxy-ca.crt", "front-proxy-ca.key"):
+        shutil.copy(pki_folder / name, copy)
+    assert off.aggctl("rollback", "--yes").returncode == 0
+    shutil.rmtree(off.root / "var/lib/aggctl/kept")
+    refused = off.aggctl("enable", "--yes", "--routing", "off", "-o", "json")
+    assert refused.returncode == 3
+    assert [each["code"] for each in json.loads(refused.stdout)["findings"]] == ["another-ca-published"]
+    taken = off.aggctl("enable", "--yes", "--routing", "off", "--ca-from", str(copy))
+    assert taken.returncode == 0, taken.stderr
+    assert (pki_folder / "front-proxy-ca.crt").read_bytes() == (copy / "front-proxy-ca.crt").read_bytes()
+    assert off.published()["requestheader-client-ca-file"].count("BEGIN CERTIFICATE") == 1
 
 
 def stopped_kubelet(node: Node) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +16,9 @@ from aggctl.errors import AggctlError, Failed
 from aggctl.sandbox import components, golang
 from aggctl.sandbox.build import Component
 from aggctl.sandbox.files import exclusive
+
+REAL_CACHE = components.cache_folder()
+"""That of the whole run, before a test gets one of its own: Go may have been installed there."""
 
 HELLO = 'package main\n\nvar greeting = "unset"\n\nfunc main() { println(greeting) }\n'
 SLOW_GO = """#!/bin/sh
@@ -55,10 +57,10 @@ def hello(tmp_path: Path) -> Component:
 
 
 @pytest.fixture
-def go() -> None:
-    found = shutil.which("go")
-    if not found or (golang._version(found) or (0, 0)) < golang.OLDEST:
-        pytest.skip("no Go 1.26 in PATH")
+def go(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Go that can build, found or installed as for the real components."""
+    found = golang.find_go(REAL_CACHE, print)
+    monkeypatch.setenv("PATH", f"{Path(found).parent}:{os.environ['PATH']}")
 
 
 @pytest.mark.usefixtures("go")

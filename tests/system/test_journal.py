@@ -10,11 +10,12 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from support.rights import as_nobody, public_folder
 from support.world import FaultyCalls, failing, tree
 
 from aggctl.core.plan import FileChange, Plan, Step, digest, stamp
 from aggctl.errors import Refused
-from aggctl.system.journal import RETAINED, Journal
+from aggctl.system.journal import HOME, RETAINED, Journal
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -219,15 +220,17 @@ def test_a_home_that_is_not_ours_alone_is_refused(root: Path, home: Path, kind: 
     assert tree(root) == before
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_a_journal_of_root_is_no_business_of_others(root: Path, home: Path) -> None:
-    begin(Journal(str(root)))
-    home.chmod(0)
-    try:
-        with pytest.raises(Refused) as refused:
-            Journal(str(root)).open_entry()
-    finally:
-        home.chmod(0o700)
+def test_a_journal_of_root_is_no_business_of_others() -> None:
+    with public_folder() as root:
+        journal = Journal(str(root))
+        begin(journal)
+        home = root / HOME.lstrip("/")
+        home.chmod(0)
+        try:
+            with as_nobody(), pytest.raises(Refused) as refused:
+                journal.open_entry()
+        finally:
+            home.chmod(0o700)
     assert refused.value.code == "no-rights"
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import socket
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from support.rights import as_nobody, public_folder
 
 from aggctl.core.snapshot import ArgumentsAccepted, ContainerLogs, Dial, LogSeen, Processes, Unknown
 from aggctl.system.probes import LOG_LINES, Probes
@@ -146,7 +146,8 @@ def test_escape_sequences_in_a_log_never_reach_a_terminal(tmp_path: Path) -> Non
     assert run.lines == ("red �",)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_logs_without_rights_are_unknown(tmp_path: Path) -> None:
-    log(tmp_path, 0, "x").chmod(0)
-    assert isinstance(Probes(str(tmp_path)).look(QUESTION), Unknown)
+def test_logs_without_rights_are_unknown() -> None:
+    with public_folder() as root:
+        log(root, 0, "x").chmod(0)
+        with as_nobody():
+            assert isinstance(Probes(str(root)).look(QUESTION), Unknown)
