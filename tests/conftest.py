@@ -19,6 +19,15 @@ if TYPE_CHECKING:
 REQUIRED = os.environ.get("AGGCTL_REQUIRE_TIERS") == "1"
 """Nothing may be skipped: a tier that cannot run is a failure (CI)."""
 
+collect_ignore = [] if os.environ.get("AGGCTL_CORPUS") else ["core/test_manifest_corpus.py"]
+
+
+def pytest_report_header() -> str:
+    """Say what this run leaves out, so that nobody takes it for more than it is."""
+    corpus = os.environ.get("AGGCTL_CORPUS", "none (set AGGCTL_CORPUS to a folder of real manifests)")
+    return f"corpus: {corpus}; a skipped test is {'a failure' if REQUIRED else 'allowed'}"
+
+
 settings.register_profile("ci", derandomize=True, deadline=None, print_blob=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
