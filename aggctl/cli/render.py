@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
+from aggctl.core.findings import Finding
+from aggctl.core.report import Report
 from aggctl.core.text import clean
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from aggctl.core.findings import Finding
-    from aggctl.core.report import Report, ShownChange
+    from aggctl.core.report import ShownChange
     from aggctl.errors import AggctlError
 
 _STYLES = {"error": "red", "warning": "yellow", "info": "blue"}
@@ -60,27 +61,18 @@ def write_json(report: Report) -> None:
     sys.stdout.write("\n")
 
 
-def error_document(command: str, error: AggctlError) -> dict[str, object]:
-    """An error in the shape of a report."""
-    finding = {
-        "code": error.code,
-        "severity": "error",
-        "subject": command,
-        "message": error.message,
-        "fix": error.do,
-        "expected": error.expected,
-        "evidence": [*((error.found,) if error.found else ()), *error.evidence],
-        "hopeless": False,
-    }
-    return {
-        "apiVersion": "aggctl/v1",
-        "command": command,
-        "outcome": error.outcome,
-        "summary": [error.message],
-        "changes": [],
-        "findings": [finding],
-        "next": [error.do],
-    }
+def report_of_error(command: str, error: AggctlError) -> Report:
+    """An error as the report that a script reads."""
+    finding = Finding(
+        code=error.code,
+        severity="error",
+        subject=command,
+        message=error.message,
+        fix=error.do,
+        expected=error.expected,
+        evidence=(*((error.found,) if error.found else ()), *error.evidence),
+    )
+    return Report(command, error.outcome, summary=(error.message,), findings=(finding,), next=(error.do,))
 
 
 def show_error(error: AggctlError, console: Console, *, verbose: bool) -> None:

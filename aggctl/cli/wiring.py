@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import sys
 from dataclasses import dataclass
 from functools import partial
@@ -163,8 +162,7 @@ def run_command(command: str, manners: Manners, work: Callable[[], Report]) -> i
 def _fail(command: str, manners: Manners, error: AggctlError) -> int:
     with trouble.result_written():
         if manners.output is Output.json:
-            json.dump(render.error_document(command, error), sys.stdout, indent=2)
-            sys.stdout.write("\n")
+            render.write_json(render.report_of_error(command, error))
         else:
             render.show_error(error, manners.console(stderr=True), verbose=manners.verbose)
     return error.exit_status

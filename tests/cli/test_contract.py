@@ -11,7 +11,7 @@ import pytest
 from support.refusals import FINDING_KEYS, KEYS, aggctl, assert_decent, assert_document
 
 from aggctl.cli.options import Output
-from aggctl.cli.render import error_document
+from aggctl.cli.render import report_of_error
 from aggctl.cli.wiring import Manners, run_command
 from aggctl.core.findings import Finding
 from aggctl.core.report import EXIT_STATUS, Report, ShownChange
@@ -65,9 +65,9 @@ def test_an_error_has_one_exit_status_and_an_outcome_of_the_list(
 
 def test_a_report_and_an_error_make_documents_of_one_shape() -> None:
     report = Report("enable", "refused", findings=(FINDING,), changes=(ShownChange("create", "x"),)).to_json()
-    error = error_document("enable", Refused("no-manifest", "it is not there", do="put it there"))
+    error = report_of_error("enable", Refused("no-manifest", "it is not there", do="put it there")).to_json()
     assert set(report) == set(error) == KEYS
-    assert set(asdict(FINDING)) == set(error["findings"][0]) == FINDING_KEYS  # type: ignore[index]
+    assert set(asdict(FINDING)) == set(error["findings"][0]) == FINDING_KEYS
     assert set(report["changes"][0]) == {"action", "target", "detail", "diff"}
     assert report["apiVersion"] == error["apiVersion"] == "aggctl/v1"
 

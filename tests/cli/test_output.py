@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import subprocess
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.refusals import AGGCTL, ENABLE, aggctl, assert_decent, clean_environment
@@ -168,8 +168,10 @@ def test_a_reader_that_went_away_hears_no_complaint(words: tuple[str, ...], stre
     reader, writer = os.pipe()
     os.close(reader)
     other = "stderr" if stream == "stdout" else "stdout"
-    streams = {stream: writer, other: subprocess.PIPE}
-    done = subprocess.run([*AGGCTL, *words], check=False, env=clean_environment(), **streams)  # type: ignore[call-overload]
+    streams: dict[str, Any] = {stream: writer, other: subprocess.PIPE}
+    done: subprocess.CompletedProcess[Any] = subprocess.run(
+        [*AGGCTL, *words], check=False, env=clean_environment(), **streams
+    )
     os.close(writer)
     left = done.stderr if stream == "stdout" else done.stdout
     assert b"Traceback" not in left
