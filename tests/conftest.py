@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,6 +16,11 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
     from pathlib import Path
 
+
+for _number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    # A run in the background inherits ignored signals, and hands them on to what the tests start.
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, signal.default_int_handler if _number is signal.SIGINT else signal.SIG_DFL)
 
 REQUIRED = os.environ.get("AGGCTL_REQUIRE_TIERS") == "1"
 """Nothing may be skipped: a tier that cannot run is a failure (CI)."""
