@@ -43,8 +43,9 @@ _SILENT_SERVER = frozenset({"apiserver-not-reachable", "apiserver-not-ready", "a
 UNDO_SECONDS = 240.0
 """Putting back is given its time, however short the deadline of what failed."""
 
-_SECRETS = re.compile(  # of env and of a probe's headers; flags such as --oidc-client-secret
-    r"""^( \s*(?:-\s+)?["']?value["']?\s*:\s|.*--[a-z-]*(?:token|password|secret)[a-z-]*=).+"""
+_SECRETS = re.compile(  # of env and of a probe's headers; flags such as --oidc-client-secret, not paths
+    r"""^( \s*(?:-\s+)?["']?value["']?\s*:\s"""
+    r"""|.*--[a-z-]*(?:token|password|secret)[a-z-]*=)(?!["']?(?:true|false|/)).+"""
 )
 
 STEADY_SECONDS = 3.0

@@ -170,7 +170,7 @@ def _put_back(
     interrupted: bool = False,
 ) -> Ended:
     ports.progress.failed(cause.message)
-    cause = replace(cause, evidence=(*cause.evidence, *_evidence(plan, ports)))
+    cause = replace(cause, evidence=tuple(dict.fromkeys((*cause.evidence, *_evidence(plan, ports)))))
     running.undo()
     left = put_back_begun(plan, tuple(begun), ports, running.identity)
     outcome = "rollback-incomplete" if left else "rolled-back"

@@ -39,6 +39,8 @@ def _close(entry: Entry, ports: Ports) -> None:
         for step in entry.plan.steps:
             ports.files.sweep(step.change, entry.identity)
         ports.journal.close(entry.identity, {"outcome": "applied", "note": "found in force by a later run"})
+        if entry.plan.keep:
+            ports.journal.forget_kept()  # the CA is in force now; no copy of its key need lie about
     except OSError as error:
         raise Refused(
             "journal-not-writable",
