@@ -5,7 +5,8 @@ PYTHON ?= python3
 VENV := .venv
 UV := $(VENV)/bin/uv
 STAMP := $(VENV)/.synced
-export PYTHONDONTWRITEBYTECODE := 1
+# Compiled once, not at each of the hundreds of starts that the tests make.
+unexport PYTHONDONTWRITEBYTECODE
 PYTEST := $(VENV)/bin/python -m pytest -p no:cacheprovider
 
 .PHONY: demo test check bench format clean
@@ -47,5 +48,5 @@ $(UV): $(VENV)/bin/python
 	@touch $(UV)
 
 $(STAMP): $(UV) pyproject.toml uv.lock
-	$(UV) sync --locked --quiet
+	$(UV) sync --locked --quiet --compile-bytecode
 	@touch $(STAMP)
