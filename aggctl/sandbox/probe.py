@@ -1,24 +1,19 @@
 """Requests to the sandbox's own kube-apiserver with a kubeconfig of its own, over verified TLS.
 
-The standard library only: it is asked every few milliseconds while one waits for a start.
+Requests go by the standard library: it is asked every few milliseconds while one waits for a start.
 """
 
 from __future__ import annotations
 
-import base64
-import contextlib
 import http.client
 import json
-import os
-import ssl
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from ruamel.yaml import YAML
+from aggctl.system.kubeconfig import find_credentials
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 TIMEOUT = 5.0
@@ -36,10 +31,9 @@ class Client:
     """Asks one server as one identity."""
 
     def __init__(self, kubeconfig: Path) -> None:
-        document = YAML(typ="safe", pure=True).load(kubeconfig)
-        cluster = document["clusters"][0]["cluster"]
-        self._address = urlsplit(cluster["server"])
-        self._context = _context(cluster["certificate-authority-data"], document["users"][0]["user"])
+        credentials = find_credentials(str(kubeconfig), "", "")
+        self._address = urlsplit(credentials.server)
+        self._context = credentials.context()
 
     def ask(self, path: str, body: Any = None) -> Answer:
         """GET a path, or POST a body there as JSON. No answer is an answer, too."""
@@ -57,22 +51,3 @@ class Client:
             return Answer(0, str(error) or type(error).__name__)
         finally:
             connection.close()
-
-
-def _context(authority: str, user: dict[str, str]) -> ssl.SSLContext:
-    context = ssl.create_default_context(cadata=base64.b64decode(authority).decode())
-    pem = base64.b64decode(user["client-certificate-data"]) + base64.b64decode(user["client-key-data"])
-    with _memory_file(pem) as path:
-        context.load_cert_chain(path)
-    return context
-
-
-@contextlib.contextmanager
-def _memory_file(content: bytes) -> Iterator[str]:
-    """A path for what must not touch a disk: ssl loads a key from files only."""
-    descriptor = os.memfd_create("aggctl")
-    try:
-        os.write(descriptor, content)
-        yield f"/proc/self/fd/{descriptor}"
-    finally:
-        os.close(descriptor)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -77,7 +78,7 @@ def _wait(gate: Gate, entry: Entry, ports: Ports) -> None:
     spent = (ports.clock.now() - datetime.fromisoformat(entry.started)).total_seconds()
     remaining = min(gate.deadline, max(0.0, gate.deadline - spent))
     ports.progress.begin("an interrupted change waits for kube-apiserver", remaining)
-    wait_for(type(gate)(gate.conditions, remaining, gate.steady), ports)
+    wait_for(replace(gate, deadline=remaining), ports)
     ports.progress.done()
 
 
