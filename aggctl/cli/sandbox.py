@@ -46,7 +46,7 @@ def up_command(
     quiet: o.Quiet = False,
     no_color: o.NoColor = False,
 ) -> None:
-    r"""Start a sandbox, or start again what died of one.
+    """Start a sandbox, or start again what died of one.
 
     \b
     Examples:
@@ -67,7 +67,7 @@ def down_command(
     quiet: o.Quiet = False,
     no_color: o.NoColor = False,
 ) -> None:
-    r"""End exactly the processes of a sandbox, and remove its folder.
+    """End exactly the processes of a sandbox, and remove its folder.
 
     \b
     Example:
@@ -81,17 +81,25 @@ def down_command(
 
 @sandbox_app.command("build")
 def build_command(
-    output: o.OutputOption = o.Output.text, quiet: o.Quiet = False, no_color: o.NoColor = False
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="NAME", help="Programs, as kubelet; default: what a sandbox needs."),
+    ] = None,
+    output: o.OutputOption = o.Output.text,
+    quiet: o.Quiet = False,
+    no_color: o.NoColor = False,
 ) -> None:
-    r"""Build what a sandbox needs, once, into the cache: for a machine that will have no network.
+    """Build what a sandbox needs, once, into the cache: for a machine that will have no network.
 
     \b
-    Example:
+    Examples:
       aggctl sandbox build
+      aggctl sandbox build kubeadm kubelet
     """
     from aggctl.cli import sandbox_work as work
 
-    raise typer.Exit(work.build(work.Manners(output, quiet=quiet, no_color=no_color)))
+    manners = work.Manners(output, quiet=quiet, no_color=no_color)
+    raise typer.Exit(work.build(names or [], manners))
 
 
 @sandbox_app.command("status")
@@ -101,7 +109,7 @@ def status_command(
     quiet: o.Quiet = False,
     no_color: o.NoColor = False,
 ) -> None:
-    r"""Say how a sandbox does: each process, whether the API answers, whether the layer is on.
+    """Say how a sandbox does: each process, whether the API answers, whether the layer is on.
 
     \b
     Example:
@@ -114,7 +122,7 @@ def status_command(
 
 @sandbox_app.command("demo")
 def demo_command(no_color: o.NoColor = False) -> None:
-    r"""Show what aggctl does, on a sandbox of its own that is gone afterwards.
+    """Show what aggctl does, on a sandbox of its own that is gone afterwards.
 
     \b
     Example:

@@ -16,6 +16,7 @@ from aggctl.sandbox.report import Status, status
 __all__ = ["Manners", "build", "demo", "down", "show_status", "up"]
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
     from typing import Literal
 
@@ -60,11 +61,11 @@ def down(directory: Path | None, manners: Manners, *, keep: bool) -> int:
     return run_command("sandbox down", manners, work)
 
 
-def build(manners: Manners) -> int:
-    """Have every component found or built."""
+def build(names: Sequence[str], manners: Manners) -> int:
+    """Have components found or built; without names those that a sandbox needs."""
 
     def work() -> Report:
-        found = components.provide(tuple(components.COMPONENTS), _progress(manners).say)
+        found = components.provide(names or components.USUAL, _progress(manners).say)
         width = max(map(len, found))
         lines = tuple(f"{name:<{width}}  {path}" for name, path in found.items())
         return Report("sandbox build", "applied", summary=lines)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aggctl.errors import Refused
+from aggctl.errors import Refused, UsageError
 from aggctl.sandbox import build
 from aggctl.sandbox.build import Component
 from aggctl.sandbox.files import exclusive
@@ -41,8 +41,23 @@ COMPONENTS = {
     for component in (
         Component("etcd", MODULES / "etcd", "go.etcd.io/etcd/server/v3", "3.7.3"),
         _kubernetes("kube-apiserver"),
+        _kubernetes("kube-controller-manager"),
+        _kubernetes("kube-scheduler"),
+        _kubernetes("kube-proxy"),
+        _kubernetes("kubelet"),
+        _kubernetes("kubeadm"),
+        _kubernetes("kubectl"),
+        Component(
+            "test-adapter",
+            MODULES / "custom-metrics",
+            "sigs.k8s.io/custom-metrics-apiserver/test-adapter",
+            "1.37.0",
+        ),
     )
 }
+
+USUAL = ("etcd", "kube-apiserver", "kube-controller-manager", "test-adapter")
+"""What a sandbox, the demo and the tests that need no root run; the others make a real node."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +74,11 @@ def provide(
     """The programs by name: from KUBEBUILDER_ASSETS, PATH or the cache, else built into the cache.
 
     `say` gets a line per thing worth knowing: what was found where, how the build is going.
+    UsageError before anything is built where a name is not in the table.
     """
     programs = {}
-    for name in names:
-        component = table[name]
+    for component in _named(names, table):
+        name = component.name
         found = find(component)
         if found is None:
             found = Found(_build_once(component, say), "built")
@@ -70,6 +86,19 @@ def provide(
             say(f"{name} from {found.source}: {found.path} ({_version(found.path)})")
         programs[name] = found.path
     return programs
+
+
+def _named(names: Iterable[str], table: Mapping[str, Component]) -> list[Component]:
+    wanted = list(dict.fromkeys(names))
+    unknown = [name for name in wanted if name not in table]
+    if unknown:
+        raise UsageError(
+            "component-unknown",
+            f"there is no component {' and no '.join(map(repr, unknown))}",
+            expected=f"one of {', '.join(table)}",
+            do="aggctl sandbox build     (without a name: what a sandbox needs)",
+        )
+    return [table[name] for name in wanted]
 
 
 def find(component: Component) -> Found | None:

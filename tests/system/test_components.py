@@ -10,9 +10,10 @@ import threading
 from pathlib import Path
 
 import pytest
+from support.refusals import aggctl, assert_decent, assert_document
 from support.waiting import eventually
 
-from aggctl.errors import AggctlError, Failed
+from aggctl.errors import AggctlError, Failed, UsageError
 from aggctl.sandbox import components, golang
 from aggctl.sandbox.build import Component
 from aggctl.sandbox.files import exclusive
@@ -186,10 +187,55 @@ def test_the_second_of_two_waits_and_finds_what_the_first_built(hello: Component
 
 @pytest.mark.parametrize("component", components.COMPONENTS.values(), ids=lambda component: component.name)
 def test_the_modules_pin_the_versions_that_are_promised(component: Component) -> None:
-    module = component.package.partition("/cmd/")[0]
+    module = component.package.removesuffix("/test-adapter").partition("/cmd/")[0]
+    pinned = (component.module / "go.mod").read_text()
+    tools = pinned.partition("\ntool ")[2].strip("()\n").split()
 
-    assert f"{module} v{component.version}" in (component.module / "go.mod").read_text()
+    assert f"{module} v{component.version}" in pinned
     assert f"{module} v{component.version} h1:" in (component.module / "go.sum").read_text()
+    assert component.package in tools
+
+
+def test_without_a_name_what_a_sandbox_needs_is_provided(tmp_path: Path) -> None:
+    assets = _assets(tmp_path)
+
+    said = aggctl("sandbox", "build", environment={"KUBEBUILDER_ASSETS": str(assets)})
+
+    assert said.status == 0
+    assert [line.split()[0] for line in said.out.splitlines()] == [
+        "etcd",
+        "kube-apiserver",
+        "kube-controller-manager",
+        "test-adapter",
+    ]
+
+
+def test_named_programs_alone_are_provided(tmp_path: Path) -> None:
+    assets = _assets(tmp_path)
+
+    said = aggctl("sandbox", "build", "kubeadm", "etcd", environment={"KUBEBUILDER_ASSETS": str(assets)})
+
+    assert said.out.splitlines() == [f"kubeadm  {assets}/kubeadm", f"etcd     {assets}/etcd"]
+
+
+def test_an_unknown_name_is_wrong_usage_that_lists_what_there_is(cache: Path) -> None:
+    words = ("sandbox", "build", "etcd", "kubelte")
+    said, as_json = aggctl(*words), aggctl(*words, "-o", "json")
+
+    assert (said.status, as_json.status, said.out, as_json.err) == (2, 2, "", "")
+    assert as_json.codes == ["component-unknown"]
+    assert "'kubelte'" in said.err
+    assert all(name in said.err for name in components.COMPONENTS)
+    assert_decent(said)
+    assert_document(as_json)
+    assert not cache.parent.exists()  # nor was the name before it built
+
+
+def test_nothing_is_built_for_a_list_with_an_unknown_name(hello: Component, cache: Path) -> None:
+    with pytest.raises(UsageError, match="there is no component 'helo' and no 'wrld'"):
+        components.provide(["hello", "helo", "wrld"], print, table={"hello": hello})
+
+    assert not cache.exists()
 
 
 def _provide(component: Component, said: list[str]) -> Path:
@@ -219,6 +265,13 @@ def _runs(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     except FileNotFoundError:
         return False
+
+
+def _assets(tmp_path: Path) -> Path:
+    """A folder as envtest has it, with every program in it."""
+    for name in components.COMPONENTS:
+        _program(tmp_path / "assets" / name)
+    return tmp_path / "assets"
 
 
 def _program(path: Path) -> Path:
