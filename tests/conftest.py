@@ -25,7 +25,8 @@ for _number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
 REQUIRED = os.environ.get("AGGCTL_REQUIRE_TIERS") == "1"
 """Nothing may be skipped: a tier that cannot run is a failure (CI)."""
 
-collect_ignore = [] if os.environ.get("AGGCTL_CORPUS") else ["core/test_manifest_corpus.py"]
+_OVER_CORPUS = ["core/test_manifest_corpus.py", "core/test_extension_corpus.py"]
+collect_ignore = [] if os.environ.get("AGGCTL_CORPUS") else _OVER_CORPUS
 
 
 def pytest_report_header() -> str:
