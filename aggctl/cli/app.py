@@ -11,6 +11,7 @@ import typer
 from aggctl import __version__
 from aggctl.cli.enable import enable_command
 from aggctl.cli.explain import explain_command
+from aggctl.cli.register import register_command, unregister_command
 from aggctl.cli.rollback import history_command, rollback_command
 from aggctl.cli.sandbox import sandbox_app
 from aggctl.cli.trouble import mend_streams, result_written
@@ -27,6 +28,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("enable")(enable_command)
+app.command("register")(register_command)
+app.command("unregister")(unregister_command)
 app.command("rollback")(rollback_command)
 app.command("history")(history_command)
 app.command("explain")(explain_command)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -15,10 +18,15 @@ from aggctl.sandbox import control_plane
 from aggctl.sandbox.probe import Client
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from aggctl.sandbox.control_plane import Sandbox
 
+HELLO = Path(__file__).parents[2] / "examples/hello-api/hello_api.py"
+"""An extension server; it lies beside the package in a checkout, and not in a wheel."""
+
+API = "v1alpha1.hello.example.com"
+GREETINGS = "/apis/hello.example.com/v1alpha1/greetings"
 CONFIG_MAP = "/api/v1/namespaces/kube-system/configmaps/extension-apiserver-authentication"
 
 
@@ -64,6 +72,59 @@ def _act(sandbox: Sandbox, say: Callable[[str], None]) -> None:
     )
     _type(say, "history", *root, note="both are on record")
     _type(say, "rollback", *root, "--yes", note="and the first one is undone")
+    _type(
+        say, "enable", *root, "--routing", "off", "--yes", "--quiet", note="on again, for an API to register"
+    )
+    _extend(sandbox, say)
+
+
+def _extend(sandbox: Sandbox, say: Callable[[str], None]) -> None:
+    """Register a real extension server, ask it through kube-apiserver, and take it away again."""
+    if not HELLO.exists():
+        say(f"\n# no extension server to register: {HELLO} is not there (it comes with a checkout)")
+        return
+    root = ["--root", str(sandbox.root)]
+    folder, port = sandbox.directory / "hello", _free_port()
+    at = ["--external", f"localhost:{port}", "--name", "hello", "--cert-out", str(folder)]
+    with _hello(sandbox, folder, port):
+        _type(say, "register", API, *root, *at, "--yes", note="an API of a server beside the cluster")
+        _type(say, "register", API, *root, *at, "--yes", note="again: nothing to do")
+        say(f"\n# what it serves, by a plain GET\nGET {GREETINGS}")
+        found = json.loads(Client(sandbox.kubeconfig).ask(GREETINGS).text)
+        for item in found["items"]:
+            say(f"  {item['metadata']['namespace']}/{item['metadata']['name']}: {item['status']['message']}")
+        if kubectl := shutil.which("kubectl"):
+            say("\n# and by kubectl\n$ kubectl get greetings -A")
+            subprocess.run(
+                [kubectl, "--kubeconfig", str(sandbox.kubeconfig), "get", "greetings", "-A"], check=False
+            )
+        _type(say, "unregister", API, *root, "--yes", note="and it is taken away")
+
+
+@contextlib.contextmanager
+def _hello(sandbox: Sandbox, folder: Path, port: int) -> Iterator[None]:
+    """The example as a process, begun once `register` has made its certificate, ended with the block."""
+    words = ["--port", str(port), "--kubeconfig", str(sandbox.kubeconfig)]
+    files = ["--tls-cert-file", str(folder / "tls.crt"), "--tls-private-key-file", str(folder / "tls.key")]
+    when_there = ["/bin/sh", "-c", 'until [ -s "$0" ]; do sleep 0.1; done; exec "$@"', files[1]]
+    with (sandbox.directory / "hello.log").open("wb") as log:
+        process = subprocess.Popen(
+            [*when_there, sys.executable, str(HELLO), *words, *files],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+        )
+        try:
+            yield
+        finally:
+            process.terminate()
+            process.wait()
+
+
+def _free_port() -> int:
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        return int(holder.getsockname()[1])
 
 
 def _type(say: Callable[[str], None], *words: str, note: str, expect: int = 0) -> None:

@@ -70,7 +70,7 @@ def enable_command(
     verbose: o.Verbose = False,
     no_color: o.NoColor = False,
 ) -> None:
-    r"""Switch the aggregation layer on, on this control-plane node, and prove it.
+    """Switch the aggregation layer on, on this control-plane node, and prove it.
 
     Adds the flags and certificates that are missing, restarts kube-apiserver, waits until it is back and
     accepts the front-proxy certificate, and puts everything back when it does not.
@@ -81,7 +81,7 @@ def enable_command(
       sudo aggctl enable --yes
       sudo aggctl enable --ca-from /root/front-proxy     (a further control-plane node)
     """
-    from aggctl.cli.wiring import Manners, asker, node_ports, run_command
+    from aggctl.cli.wiring import Access, Manners, asker, node_ports, run_command
     from aggctl.core.need import Wanted
     from aggctl.core.pki import KEY_ALGORITHMS
     from aggctl.workflows.enable import Manner, enable
@@ -107,7 +107,7 @@ def enable_command(
             ca=_given_ca(ca_from),
         )
         patience = o.some_seconds(request_timeout, "--request-timeout")
-        ports = node_ports(root, kubeconfig, context, patience, manners)
+        ports = node_ports(Access(root, kubeconfig, context, patience), manners)
         return enable(ports, wanted, Manner(dry_run, asker(manners), wait))
 
     raise typer.Exit(run_command("enable", manners, work))

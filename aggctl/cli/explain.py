@@ -30,7 +30,7 @@ def explain_command(
     output: OutputOption = Output.text,
     no_color: NoColor = False,
 ) -> None:
-    r"""Explain a code: cause, how it was recognised, fix, and what not to do. Without one, list all.
+    """Explain a code: cause, how it was recognised, fix, and what not to do. Without one, list all.
 
     \b
     Examples:

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated
 
 import typer
 
+from aggctl.core.text import clean
 from aggctl.errors import UsageError
 
 _GO_DURATION = re.compile(r"(?P<number>[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?P<unit>h|ms|m|s|us|µs|μs|ns)")
 _UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ns": 1e-9}
 _LONGEST = 2**63 / 1e9
 """Go counts nanoseconds in 64 bits: 292 years."""
+
+LONGEST_MANAGER = 128
+"""As kube-apiserver has it (apimachinery, ValidateFieldManager)."""
 
 
 class Output(StrEnum):
@@ -44,6 +49,29 @@ def some_seconds(text: str, option: str) -> float:
             do=f"for example: {option} 5m" if option == "--timeout" else f"for example: {option} 5s",
         )
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class TypedAccess:
+    """Where a command works and who it is in the cluster, as it was typed."""
+
+    root: str
+    kubeconfig: str = ""
+    context: str = ""
+    request_timeout: str = "5s"
+    manager: str = "aggctl"
+
+    def checked(self) -> tuple[str, str, str, float, str]:
+        """The same with the duration in seconds; UsageError where that is none."""
+        patience = some_seconds(self.request_timeout, "--request-timeout")
+        if not (self.manager.isprintable() and 0 < len(self.manager) <= LONGEST_MANAGER):
+            raise UsageError(
+                "field-manager-not-valid",
+                f"--field-manager {clean(self.manager, 60)!r} is no name of a field manager",
+                expected=f"1 to {LONGEST_MANAGER} printable characters",
+                do="leave it out: it is aggctl then",
+            )
+        return self.root, self.kubeconfig, self.context, patience, self.manager
 
 
 def _no_duration(text: str) -> UsageError:

@@ -27,7 +27,7 @@ def rollback_command(
     verbose: o.Verbose = False,
     no_color: o.NoColor = False,
 ) -> None:
-    r"""Undo the last change, or one that was interrupted; works with the API down.
+    """Undo the last change, or one that was interrupted; works with the API down.
 
     Every file comes back byte for byte with its mode and owner, unless somebody else changed it since.
 
@@ -36,14 +36,14 @@ def rollback_command(
       sudo aggctl rollback --dry-run
       sudo aggctl rollback --yes
     """
-    from aggctl.cli.wiring import Manners, asker, node_ports, run_command
+    from aggctl.cli.wiring import Access, Manners, asker, cluster_ports, run_command
     from aggctl.workflows.rollback import rollback
 
     manners = Manners(output, yes, quiet, verbose, no_color)
 
     def work() -> Report:
         patience = o.some_seconds(request_timeout, "--request-timeout")
-        ports = node_ports(root, kubeconfig, context, patience, manners)
+        ports = cluster_ports(Access(root, kubeconfig, context, patience), manners)
         return rollback(ports, asker(manners), dry_run=dry_run, force=force)
 
     raise typer.Exit(run_command("rollback", manners, work))
@@ -56,18 +56,18 @@ def history_command(
     verbose: o.Verbose = False,
     no_color: o.NoColor = False,
 ) -> None:
-    r"""List the changes that aggctl made on this node, newest first.
+    """List the changes that aggctl made on this node, newest first.
 
     \b
     Example:
       sudo aggctl history
     """
-    from aggctl.cli.wiring import Manners, node_ports, run_command
+    from aggctl.cli.wiring import Access, Manners, cluster_ports, run_command
     from aggctl.workflows.rollback import history
 
     manners = Manners(output, quiet=quiet, verbose=verbose, no_color=no_color)
 
     def work() -> Report:
-        return history(node_ports(root, "", "", 5.0, manners))
+        return history(cluster_ports(Access(root), manners))
 
     raise typer.Exit(run_command("history", manners, work))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from dataclasses import dataclass
 from functools import partial
@@ -14,6 +15,7 @@ from rich.console import Console
 from aggctl.cli import render, trouble
 from aggctl.cli.options import Output
 from aggctl.cli.progress import ConsoleProgress
+from aggctl.core.fields import MANAGER
 from aggctl.core.snapshot import (
     AskAs,
     ClockSkew,
@@ -21,9 +23,14 @@ from aggctl.core.snapshot import (
     FileAt,
     FolderAt,
     KeyAt,
+    MayGet,
+    MetadataIn,
     NotKnown,
     ObjectAt,
+    PairAt,
+    PodLog,
     ReadyAt,
+    UnavailableApis,
 )
 from aggctl.errors import AggctlError, Interrupted, Refused
 from aggctl.system.clock import Clock
@@ -31,9 +38,11 @@ from aggctl.system.cluster import Cluster
 from aggctl.system.files import Files
 from aggctl.system.journal import Journal
 from aggctl.system.kubeconfig import find_credentials
+from aggctl.system.objects import Objects
 from aggctl.system.ports import Ports
 from aggctl.system.probes import Probes
 from aggctl.system.signals import Stop
+from aggctl.system.watch import watching
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,7 +52,7 @@ if TYPE_CHECKING:
 
 ADMIN_CONFIGS = ("/etc/kubernetes/admin.conf", "/etc/kubernetes/super-admin.conf")
 _OF_FILES = (FileAt, KeyAt, FolderAt, Existing)
-_OF_CLUSTER = (ObjectAt, ReadyAt, ClockSkew, AskAs)
+_OF_CLUSTER = (ObjectAt, ReadyAt, ClockSkew, AskAs, MayGet, MetadataIn, PairAt, PodLog, UnavailableApis)
 
 
 class PatientConsole(Console):
@@ -72,13 +81,43 @@ class Manners:
         )
 
 
-def node_ports(root: str, kubeconfig: str, context: str, request_timeout: float, manners: Manners) -> Ports:
-    """Ports for a command that works on this node."""
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Where a command works: the node's root, and who to be in the cluster."""
+
+    root: str
+    kubeconfig: str = ""
+    context: str = ""
+    request_timeout: float = 5.0
+    manager: str = MANAGER
+
+
+def node_ports(access: Access, manners: Manners) -> Ports:
+    """Ports for a command that works on this node: its journal is the node's."""
+    return _ports(access, manners, Journal(access.root))
+
+
+def cluster_ports(access: Access, manners: Manners) -> Ports:
+    """Ports for a command that works from anywhere: its journal is the node's for root, else the user's."""
+    if access.root != "/" or os.geteuid() == 0:
+        return node_ports(access, manners)
+    return _ports(access, manners, Journal(home=_state_folder()))
+
+
+def _state_folder() -> Path:
+    """$XDG_STATE_HOME/aggctl, or ~/.local/state/aggctl; the standard has a relative one ignored."""
+    named = os.environ.get("XDG_STATE_HOME", "")
+    return (Path(named) if named.startswith("/") else Path.home() / ".local/state") / "aggctl" / "changes"
+
+
+def _ports(access: Access, manners: Manners, journal: Journal) -> Ports:
+    root = access.root
     if not Path(root).is_dir():
         raise Refused("no-root", f"there is no folder {root}", do="name the root of a node by --root DIR")
     files = Files(root)
     admin = next((path for each in ADMIN_CONFIGS if _is_there(path := files.host_path(each))), "")
-    cluster = Cluster(partial(find_credentials, kubeconfig, context, admin), files, request_timeout)
+    find = partial(find_credentials, access.kubeconfig, access.context, admin)
+    cluster = Cluster(find, files, access.request_timeout)
     probes = Probes(root)
 
     def look(question: Question) -> Any:
@@ -90,10 +129,12 @@ def node_ports(root: str, kubeconfig: str, context: str, request_timeout: float,
     return Ports(
         look=look,
         files=files,
-        journal=Journal(root),
+        objects=Objects(cluster, access.manager),
+        journal=journal,
         clock=Clock(),
         progress=ConsoleProgress(manners.console(stderr=True), quiet=quiet),
         stop=Stop(),
+        watch=partial(watching, cluster),
     )
 
 
@@ -133,8 +174,13 @@ def asker(manners: Manners) -> Callable[[Report], bool]:
     return confirm
 
 
-def run_command(command: str, manners: Manners, work: Callable[[], Report]) -> int:
-    """Run a workflow, show what it reports or raises, and give the exit status."""
+def run_command(
+    command: str, manners: Manners, work: Callable[[], Report], *, write: Callable[[], object] | None = None
+) -> int:
+    """Run a workflow, show what it reports or raises, and give the exit status.
+
+    `write` writes another result than the report, where the report is no refusal.
+    """
     try:
         report = work()
     except AggctlError as error:
@@ -152,7 +198,9 @@ def run_command(command: str, manners: Manners, work: Callable[[], Report]) -> i
     except Exception as error:  # noqa: BLE001 -- whatever it is, an operator gets a sentence
         return _fail(command, manners, trouble.defect(error))
     with trouble.result_written():
-        if manners.output is Output.json:
+        if write and report.exit_status == 0:
+            write()
+        elif manners.output is Output.json:
             render.write_json(report)
         else:
             render.show_report(report, manners.console(stderr=False), verbose=manners.verbose)

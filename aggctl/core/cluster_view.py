@@ -85,7 +85,7 @@ def broken_by_routing(
             str(port.get("name") or "") for port in spec.get("ports") or [] if port.get("port") == api.port
         }
         slices = snapshot.object(_slices_path(api), server)
-        dialled += [(api, address) for address in _endpoints(slices, names)]
+        dialled += [(api, address) for address in ready_endpoints(slices, names)]
     snapshot.expect(*(Dial(address) for _, address in dialled))
     for api, address in dialled:
         if error := snapshot.dial(address):
@@ -134,7 +134,7 @@ def _addresses(found: dict[str, Any] | None) -> Iterator[str]:
             yield from (str(address) for address in endpoint.get("addresses") or [])
 
 
-def _endpoints(found: dict[str, Any] | None, names: set[str]) -> Iterator[str]:
+def ready_endpoints(found: dict[str, Any] | None, names: set[str]) -> Iterator[str]:
     """Ready endpoints as HOST:PORT, of the ports called so; one without a condition counts as ready."""
     for item in _items(found):
         ports = [

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -17,6 +15,7 @@ from aggctl.core.node import Node, see_node
 from aggctl.core.plan import Condition, FileChange, FolderChange, Gate, Plan, Step, stamp
 from aggctl.core.report import ShownChange
 from aggctl.core.snapshot import FolderAt, NotKnown
+from aggctl.core.text import unified_diff
 from aggctl.errors import Refused
 
 if TYPE_CHECKING:
@@ -42,11 +41,6 @@ _SILENT_SERVER = frozenset({"apiserver-not-reachable", "apiserver-not-ready", "a
 
 UNDO_SECONDS = 240.0
 """Putting back is given its time, however short the deadline of what failed."""
-
-_SECRETS = re.compile(  # of env and of a probe's headers; flags such as --oidc-client-secret, not paths
-    r"""^( \s*(?:-\s+)?["']?value["']?\s*:\s"""
-    r"""|.*--[a-z-]*(?:token|password|secret)[a-z-]*=)(?!["']?(?:true|false|/)).+"""
-)
 
 STEADY_SECONDS = 3.0
 """After an undo the old kube-apiserver must stay this long: the kubelet may still be about to stop it."""
@@ -150,7 +144,8 @@ def live_conditions(sight: Sight) -> tuple[Condition, ...]:
 
 def shown_changes(sight: Sight, plan: Plan) -> tuple[ShownChange, ...]:
     """The plan for people; a key shows as its name alone, the manifest as a diff."""
-    return tuple(_shown(sight, step.change, plan) for step in plan.steps)
+    changes = (step.change for step in plan.steps)
+    return tuple(_shown(sight, each, plan) for each in changes if isinstance(each, FileChange | FolderChange))
 
 
 def _homes(files: LayerFiles, need: Need) -> tuple[str, ...]:
@@ -381,10 +376,3 @@ def _purpose(sight: Sight, path: str) -> str:
         return f"CN {sight.need.client_name or 'as given'}, 1 y"
     owner = sight.files.ca_at.host if path == sight.files.ca_key_at else sight.files.certificate_at.host
     return f"key of {owner}"
-
-
-def unified_diff(old: str, new: str, path: str) -> str:
-    """A unified diff; long lines are cut and values of neighbours left out, as they may hold a token."""
-    diff = difflib.unified_diff(old.splitlines(), new.splitlines(), path, path, n=1, lineterm="")
-    lines = (_SECRETS.sub(r"\1…", line) for line in diff)
-    return "\n".join(line if len(line) <= 160 else f"{line[:60]}…" for line in lines)  # noqa: PLR2004 -- columns

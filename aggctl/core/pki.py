@@ -162,6 +162,33 @@ def signed_by(certificate: Certificate, authority: Certificate) -> bool:
     return True
 
 
+def serving_problem(
+    chain: tuple[Certificate, ...], authorities: tuple[Certificate, ...], name: str, now: datetime
+) -> str:
+    """Why a client that trusts `authorities` and asks for `name` refuses this chain, leaf first; or empty.
+
+    As kube-apiserver does it: the name must be a SAN, the common name never counts; each CA up to a trusted
+    one must be valid too (crypto/x509, Certificate.isValid).
+    """
+    leaf = chain[0]
+    if not leaf.valid_at(now):
+        return f"it is valid from {leaf.not_before:%Y-%m-%d} until {leaf.not_after:%Y-%m-%d} only"
+    if not leaf.server_auth:
+        return "its extended key usage does not allow a server"
+    if not {name, f"*.{name.partition('.')[2]}"} & set(leaf.sans):
+        return f"it is for {', '.join(leaf.sans) or 'no name at all'}"
+    trusted = [each for each in authorities if each.valid_at(now)]
+    above = [each for each in chain[1:] if each.is_ca and each.valid_at(now)]
+    link = leaf
+    while link not in trusted and not any(signed_by(link, each) for each in trusted):
+        signer = next((each for each in above if signed_by(link, each)), None)
+        if signer is None:
+            return f"none of the CAs to verify it by that are valid now signed it (issuer {link.issuer})"
+        above.remove(signer)
+        link = signer
+    return ""
+
+
 def new_service_account_key(algorithm: str = "RSA-2048") -> tuple[bytes, bytes]:
     """A key pair for ServiceAccount tokens as kubeadm's sa.key and sa.pub: (private PEM, public PEM)."""
     key = _new_key(algorithm)

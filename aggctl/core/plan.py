@@ -8,7 +8,8 @@ holds no key.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field, replace
+import json
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from aggctl.core.snapshot import Stamp
@@ -28,6 +29,11 @@ class FileChange:
     before: Stamp | None
     after: Stamp | None
 
+    @property
+    def target(self) -> str:
+        """What people call it."""
+        return self.path
+
 
 @dataclass(frozen=True, slots=True)
 class FolderChange:
@@ -37,8 +43,41 @@ class FolderChange:
     mode: int
     create: bool = True
 
+    @property
+    def target(self) -> str:
+        """What people call it."""
+        return self.path
 
-Change = FileChange | FolderChange
+
+@dataclass(frozen=True, slots=True)
+class ObjectState:
+    """How an object is to be: `blob` is the digest of what makes it so, `holds` what tells that it is.
+
+    With `whole` the blob is an object as it was, restored field by field; else an apply configuration.
+    """
+
+    blob: str
+    holds: str
+    whole: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectChange:
+    """One object of the cluster from `before` to `after`; None means that there is none.
+
+    `path` is its path at the kube-apiserver `server`, `target` what people call it. `force` takes over the
+    fields that belong to others.
+    """
+
+    server: str
+    path: str
+    target: str
+    before: ObjectState | None
+    after: ObjectState | None
+    force: bool = False
+
+
+Change = FileChange | FolderChange | ObjectChange
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,21 +90,29 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """What must hold, in this order, within `deadline` seconds, and go on holding for `steady` seconds."""
+    """What must hold, in this order, within `deadline` seconds, and go on holding for `steady` seconds.
+
+    `watch` are paths (with their selectors) at `server` whose events wake whoever waits; `waits_for` names
+    for people what is waited for.
+    """
 
     conditions: tuple[Condition, ...]
     deadline: float
     steady: float = 0.0
+    waits_for: str = "kube-apiserver"
+    server: str = ""
+    watch: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One change with the gate after it, and the gate after its undo."""
+    """One change with the gate before it (`needs`), the gate after it, and the gate after its undo."""
 
     title: str
     change: Change
     gate: Gate | None = None
     undo_gate: Gate | None = None
+    needs: Gate | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,11 +137,27 @@ def stamp(content: bytes, mode: int, uid: int, gid: int) -> Stamp:
     return Stamp(digest(content), mode, uid, gid)
 
 
+def canonical(value: Any) -> bytes:
+    """The one way in which an object of Kubernetes is written as a blob."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
 def inverse(change: Change) -> Change:
     """The change that undoes `change`."""
     if isinstance(change, FolderChange):
         return replace(change, create=not change.create)
+    if isinstance(change, ObjectChange):
+        return replace(change, before=change.after, after=change.before)
     return FileChange(change.path, before=change.after, after=change.before)
+
+
+def digests_of(change: Change) -> tuple[str, ...]:
+    """The blobs that doing and undoing a change needs."""
+    if isinstance(change, FileChange):
+        return tuple(each.digest for each in (change.before, change.after) if each)
+    if isinstance(change, ObjectChange):
+        return tuple(each.blob for each in (change.before, change.after) if each)
+    return ()
 
 
 def inverse_plan(plan: Plan, identity: str, title: str) -> Plan:
@@ -124,6 +187,7 @@ def plan_to_json(plan: Plan) -> dict[str, Any]:
                 "change": _change_to_json(step.change),
                 "gate": _gate_to_json(step.gate),
                 "undoGate": _gate_to_json(step.undo_gate),
+                "needs": _gate_to_json(step.needs),
             }
             for step in plan.steps
         ],
@@ -143,6 +207,7 @@ def plan_from_json(data: dict[str, Any], blobs: Mapping[str, bytes]) -> Plan:
                 _change_from_json(step["change"]),
                 _gate_from_json(step["gate"]),
                 _gate_from_json(step["undoGate"]),
+                _gate_from_json(step.get("needs")),
             )
             for step in data["steps"]
         ),
@@ -153,27 +218,23 @@ def plan_from_json(data: dict[str, Any], blobs: Mapping[str, bytes]) -> Plan:
 def _change_to_json(change: Change) -> dict[str, Any]:
     if isinstance(change, FolderChange):
         return {"folder": change.path, "mode": change.mode, "create": change.create}
+    if isinstance(change, ObjectChange):
+        return {"object": change.path, **asdict(change)}
     return {
         "file": change.path,
-        "before": _stamp_to_json(change.before),
-        "after": _stamp_to_json(change.after),
+        "before": asdict(change.before) if change.before else None,
+        "after": asdict(change.after) if change.after else None,
     }
 
 
 def _change_from_json(data: dict[str, Any]) -> Change:
     if "folder" in data:
         return FolderChange(data["folder"], data["mode"], data["create"])
-    return FileChange(data["file"], _stamp_from_json(data["before"]), _stamp_from_json(data["after"]))
-
-
-def _stamp_to_json(stamp: Stamp | None) -> dict[str, Any] | None:
-    if stamp is None:
-        return None
-    return {"digest": stamp.digest, "mode": stamp.mode, "uid": stamp.uid, "gid": stamp.gid}
-
-
-def _stamp_from_json(data: dict[str, Any] | None) -> Stamp | None:
-    return None if data is None else Stamp(data["digest"], data["mode"], data["uid"], data["gid"])
+    if "object" in data:
+        before, after = (ObjectState(**data[name]) if data[name] else None for name in ("before", "after"))
+        return ObjectChange(data["server"], data["path"], data["target"], before, after, data["force"])
+    stamps = (Stamp(**data[name]) if data[name] else None for name in ("before", "after"))
+    return FileChange(data["file"], *stamps)
 
 
 def _gate_to_json(gate: Gate | None) -> dict[str, Any] | None:
@@ -182,6 +243,9 @@ def _gate_to_json(gate: Gate | None) -> dict[str, Any] | None:
     return {
         "deadline": gate.deadline,
         "steady": gate.steady,
+        "waitsFor": gate.waits_for,
+        "server": gate.server,
+        "watch": list(gate.watch),
         "conditions": [{"check": each.check, "arguments": dict(each.arguments)} for each in gate.conditions],
     }
 
@@ -193,4 +257,7 @@ def _gate_from_json(data: dict[str, Any] | None) -> Gate | None:
         tuple(Condition(each["check"], tuple(each["arguments"].items())) for each in data["conditions"]),
         data["deadline"],
         data["steady"],
+        data.get("waitsFor", "kube-apiserver"),
+        data.get("server", ""),
+        tuple(data.get("watch", ())),
     )

@@ -93,6 +93,28 @@ class LogSeen:
 
 
 @dataclass(frozen=True, slots=True)
+class PairSeen:
+    """A Secret of type kubernetes.io/tls without its key: certificates (PEM), the key's public fingerprint.
+
+    `lacks` names the entries that it should have and has not, `created` tells whether aggctl made it.
+    """
+
+    certificate: bytes
+    authority: bytes
+    public_key: str
+    lacks: tuple[str, ...]
+    created: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ServedSeen:
+    """The certificate (PEM) that an endpoint serves, and why it cannot be verified; empty where it can."""
+
+    certificate: bytes
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Unknown:
     """No answer, and why. `code` is a cause that `aggctl explain` knows."""
 
@@ -193,6 +215,61 @@ class ContainerLogs:
     container: str
 
 
+@dataclass(frozen=True, slots=True)
+class PairAt:
+    """The serving pair in a Secret -> PairSeen, or None where there is no such Secret."""
+
+    namespace: str
+    name: str
+    server: str
+
+
+@dataclass(frozen=True, slots=True)
+class MetadataIn:
+    """The metadata alone of a collection's objects -> a list of PartialObjectMetadata, or None for 404."""
+
+    path: str
+    server: str
+
+
+@dataclass(frozen=True, slots=True)
+class MayGet:
+    """Whether the user of the kubeconfig may GET a path that is no resource -> bool."""
+
+    path: str
+    server: str
+
+
+@dataclass(frozen=True, slots=True)
+class UnavailableApis:
+    """The gauge aggregator_unavailable_apiservice at `server` -> whether it is set, by name of APIService.
+
+    It is what this one kube-apiserver sees; the condition Available is one status that all of them write.
+    """
+
+    server: str
+
+
+@dataclass(frozen=True, slots=True)
+class PodLog:
+    """The last lines of a container, of its run before this one with `previous` -> tuple of lines."""
+
+    namespace: str
+    pod: str
+    container: str
+    previous: bool
+    server: str
+
+
+@dataclass(frozen=True, slots=True)
+class Handshake:
+    """A TLS handshake with `address` (HOST:PORT) for `name`, verified by `authority` (PEM) -> ServedSeen."""
+
+    address: str
+    name: str
+    authority: str
+
+
 Question = (
     FileAt
     | KeyAt
@@ -206,6 +283,12 @@ Question = (
     | AskAs
     | Dial
     | ContainerLogs
+    | MetadataIn
+    | MayGet
+    | PairAt
+    | UnavailableApis
+    | PodLog
+    | Handshake
 )
 
 
@@ -316,6 +399,36 @@ class Snapshot:
     def logs(self, namespace: str, pod: str, container: str) -> tuple[LogSeen, ...]:
         """The runs of a container on this node, newest last."""
         answer: tuple[LogSeen, ...] = self._known(ContainerLogs(namespace, pod, container))
+        return answer
+
+    def metadata_in(self, path: str, server: str) -> dict[str, Any] | None:
+        """The metadata of a collection's objects."""
+        answer: dict[str, Any] | None = self._known(MetadataIn(path, server))
+        return answer
+
+    def may_get(self, path: str, server: str) -> bool:
+        """Whether the user may GET a path that is no resource."""
+        answer: bool = self._known(MayGet(path, server))
+        return answer
+
+    def pair(self, namespace: str, name: str, server: str) -> PairSeen | None:
+        """The serving pair in a Secret, without its key."""
+        answer: PairSeen | None = self._known(PairAt(namespace, name, server))
+        return answer
+
+    def unavailable_apis(self, server: str) -> dict[str, bool]:
+        """Which APIServices this kube-apiserver holds for unavailable."""
+        answer: dict[str, bool] = self._known(UnavailableApis(server))
+        return answer
+
+    def pod_log(self, question: PodLog) -> tuple[str, ...]:
+        """The last lines of a container."""
+        answer: tuple[str, ...] = self._known(question)
+        return answer
+
+    def served(self, address: str, name: str, authority: str) -> ServedSeen:
+        """What an endpoint serves, tried against a CA."""
+        answer: ServedSeen = self._known(Handshake(address, name, authority))
         return answer
 
     def _known(self, question: Question) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 import unicodedata
 
@@ -10,6 +11,11 @@ _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)
 
 _UNFIT = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 """Unicode categories: controls, invisible formatting, lone surrogates, line and paragraph separators."""
+
+_SECRETS = re.compile(  # of env and of a probe's headers; flags such as --oidc-client-secret, not paths
+    r"""^( \s*(?:-\s+)?["']?value["']?\s*:\s"""
+    r"""|.*--[a-z-]*(?:token|password|secret)[a-z-]*=)(?!["']?(?:true|false|/)).+"""
+)
 
 
 def clean(text: str | bytes, limit: int = 300) -> str:
@@ -28,3 +34,10 @@ def ago(seconds: float) -> str:
         if seconds >= size:
             return f"{seconds // (60 if unit == 'min' else size):.0f} {unit}"
     return f"{seconds:.0f} s" if seconds >= 10 or seconds == int(seconds) else f"{seconds:.1f} s"  # noqa: PLR2004 -- below ten a tenth is worth showing
+
+
+def unified_diff(old: str, new: str, path: str) -> str:
+    """A unified diff; long lines are cut and values of neighbours left out, as they may hold a token."""
+    diff = difflib.unified_diff(old.splitlines(), new.splitlines(), path, path, n=1, lineterm="")
+    lines = (_SECRETS.sub(r"\1…", line) for line in diff)
+    return "\n".join(line if len(line) <= 160 else f"{line[:60]}…" for line in lines)  # noqa: PLR2004 -- columns

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import errno
 import json
 import re
@@ -11,22 +12,30 @@ import time
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
+from aggctl.core import pki
+from aggctl.core.fields import created_stamp
 from aggctl.core.snapshot import (
     PROBE_USER,
     AskAs,
     ClockSkew,
+    MayGet,
+    MetadataIn,
     ObjectAt,
+    PairAt,
+    PairSeen,
+    PodLog,
     Question,
     ReadyAt,
+    UnavailableApis,
     Unknown,
     WhoSeen,
 )
 from aggctl.core.text import clean
-from aggctl.errors import Refused
+from aggctl.errors import Failed, Refused
 from aggctl.system.kubeconfig import tls_context
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from urllib3 import BaseHTTPResponse, PoolManager
 
@@ -35,6 +44,10 @@ if TYPE_CHECKING:
 
 BODY_LIMIT = 32 * 1024 * 1024
 UNAUTHORIZED, FORBIDDEN, NOT_FOUND = 401, 403, 404
+JSON = "application/json"
+METADATA = f"{JSON};as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+LOG_LINES, LOG_BYTES = 12, 16 * 1024
+_UNAVAILABLE = re.compile(rb'^aggregator_unavailable_apiservice\{name="([^"]+)"\} (\S+)$', re.MULTILINE)
 _NOT_YET_VALID, _EXPIRED = 9, 10
 """X509_V_ERR_CERT_NOT_YET_VALID and X509_V_ERR_CERT_HAS_EXPIRED."""
 
@@ -48,32 +61,45 @@ class Cluster:
         self._timeout = timeout
         self._lock = threading.Lock()
         self._found: tuple[Credentials, PoolManager] | None = None
+        self._answers: dict[type, Callable[[Any], Any]] = {
+            ObjectAt: lambda asked: self._object(asked.path, asked.server),
+            MetadataIn: lambda asked: self._object(asked.path, asked.server, METADATA),
+            PairAt: self._pair,
+            ReadyAt: lambda asked: self._ready(asked.server),
+            ClockSkew: lambda asked: self._skew(asked.server),
+            AskAs: lambda asked: self._ask_as(asked.server, asked.certificate, asked.key),
+            MayGet: lambda asked: self._may_get(asked.path, asked.server),
+            UnavailableApis: lambda asked: self._unavailable(asked.server),
+            PodLog: self._log,
+        }
 
     @property
     def credentials(self) -> Credentials:
         """The credentials in use; Refused where there are none."""
         return self._opened()[0]
 
+    @property
+    def timeout(self) -> float:
+        """How long one request may take, in seconds."""
+        return self._timeout
+
     def look(self, question: Question) -> Any:
         """Answer a question by a request; no right, no answer or a body of another kind is Unknown."""
         from urllib3.exceptions import HTTPError  # noqa: PLC0415 -- 80 ms that --help need not pay
 
+        answer = self._answers[type(question)]
         try:
-            match question:
-                case ObjectAt(path, server):
-                    return self._object(path, server)
-                case ReadyAt(server):
-                    return self._ready(server)
-                case ClockSkew(server):
-                    return self._skew(server)
-                case AskAs(server, certificate, key):
-                    return self._ask_as(server, certificate, key)
-        except (HTTPError, OSError, ValueError) as error:
+            return answer(question)
+        except (HTTPError, OSError) as error:
             return _no_answer(getattr(question, "server", ""), error)
-        raise TypeError(question)
+        except (ValueError, RecursionError) as error:
+            where = f"{getattr(question, 'server', '')}{getattr(question, 'path', '')}"
+            return Unknown(
+                f"{where} answered what cannot be read: {clean(str(error))}", "answer-not-understood"
+            )
 
-    def _object(self, path: str, server: str) -> dict[str, Any] | Unknown | None:
-        response, body = self._get(server + path)
+    def _object(self, path: str, server: str, accept: str = JSON) -> dict[str, Any] | Unknown | None:
+        response, body = self._request("GET", server + path, accept=accept)
         if response.status == NOT_FOUND:
             return None
         if response.status != 200:  # noqa: PLR2004 -- HTTP's own number
@@ -82,6 +108,21 @@ class Cluster:
         if not isinstance(found, dict) or found.get("kind") == "Status":
             return Unknown(f"{server}{path} answered no object: {clean(body)}", "answer-not-understood")
         return found
+
+    def _pair(self, asked: PairAt) -> PairSeen | Unknown | None:
+        """A Secret's certificates; its key leaves this function as the fingerprint of its public half."""
+        found = self._object(f"/api/v1/namespaces/{asked.namespace}/secrets/{asked.name}", asked.server)
+        if found is None or isinstance(found, Unknown):
+            return found
+        data = {name: base64.b64decode(value) for name, value in (found.get("data") or {}).items()}
+        try:
+            public_key = pki.public_key_of(data.get("tls.key", b""))
+        except pki.PkiError:
+            public_key = ""
+        lacks = tuple(name for name in ("tls.crt", "tls.key") if not data.get(name))
+        return PairSeen(
+            data.get("tls.crt", b""), data.get("ca.crt", b""), public_key, lacks, bool(created_stamp(found))
+        )
 
     def _ready(self, server: str) -> str:
         response, body = self._get(f"{server}/readyz")
@@ -142,19 +183,77 @@ class Cluster:
             body = {}
         return response.status, body if isinstance(body, dict) else {}
 
+    def send(
+        self, method: str, url: str, body: bytes | None = None, content_type: str = JSON
+    ) -> tuple[int, bytes]:
+        """One request: its status and its body; Failed where no answer came back."""
+        from urllib3.exceptions import HTTPError  # noqa: PLC0415 -- 80 ms that --help need not pay
+
+        try:
+            response, answer = self._request(method, url, body, content_type)
+        except (HTTPError, OSError, ValueError) as error:
+            unknown = _no_answer(url.partition("/api")[0], error)
+            raise Failed(unknown.code, unknown.reason, do=f"aggctl explain {unknown.code}") from error
+        return response.status, answer
+
+    def _may_get(self, path: str, server: str) -> bool | Unknown:
+        group, kind = "authorization.k8s.io/v1", "SelfSubjectAccessReview"
+        review = {
+            "apiVersion": group,
+            "kind": kind,
+            "spec": {"nonResourceAttributes": {"path": path, "verb": "get"}},
+        }
+        url = f"{server}/apis/{group}/{kind.lower()}s"
+        response, body = self._request("POST", url, json.dumps(review).encode())
+        if response.status not in (200, 201):
+            return _refusal(server, path, response.status, body, self.credentials)
+        return bool((json.loads(body).get("status") or {}).get("allowed"))
+
+    def _unavailable(self, server: str) -> dict[str, bool] | Unknown:
+        """Read /metrics (4 MB) as it comes and keep the few lines of one gauge."""
+        response, body = self._get(f"{server}/metrics")
+        if response.status != 200:  # noqa: PLR2004 -- HTTP's own number
+            return _refusal(server, "/metrics", response.status, body, self.credentials)
+        return {
+            name.decode("ascii", "replace"): float(value) != 0 for name, value in _UNAVAILABLE.findall(body)
+        }
+
+    def _log(self, question: PodLog) -> tuple[str, ...] | Unknown:
+        path = (
+            f"/api/v1/namespaces/{question.namespace}/pods/{question.pod}/log?container={question.container}"
+            f"&tailLines={LOG_LINES}&limitBytes={LOG_BYTES}&previous={str(question.previous).lower()}"
+        )
+        response, body = self._get(question.server + path)
+        if response.status != 200:  # noqa: PLR2004 -- HTTP's own number
+            return _refusal(question.server, path, response.status, body, self.credentials)
+        return tuple(clean(line, 500) for line in body.splitlines() if line.strip())
+
     def _get(self, url: str) -> tuple[BaseHTTPResponse, bytes]:
+        return self._request("GET", url)
+
+    def _request(
+        self,
+        method: str,
+        url: str,
+        body: bytes | None = None,
+        content_type: str = JSON,
+        *,
+        accept: str = JSON,
+    ) -> tuple[BaseHTTPResponse, bytes]:
         credentials, pool = self._opened()
-        headers = {"Accept": "application/json"}
+        headers = {"Accept": accept}
+        if body is not None:
+            headers["Content-Type"] = content_type
         if credentials.token:
             headers["Authorization"] = f"Bearer {credentials.token}"
-        response = pool.request("GET", url, headers=headers, preload_content=False)
+        response = pool.request(method, url, body=body, headers=headers, preload_content=False)
         try:
-            body = response.read(BODY_LIMIT + 1)
+            answer = response.read(BODY_LIMIT + 1)
         finally:
             response.release_conn()
-        if len(body) > BODY_LIMIT:
+        if len(answer) > BODY_LIMIT:
             raise ValueError("the answer is longer than 32 MiB")
-        return response, body
+        return response, answer
 
     def _opened(self) -> tuple[Credentials, PoolManager]:
         with self._lock:
@@ -169,6 +268,10 @@ class Cluster:
         if context.verify_mode == ssl.CERT_NONE:  # the kubeconfig says so; kubectl does not warn either
             urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
         names: dict[str, Any] = {"server_hostname": server_name} if server_name else {}
+        # urllib3 sets ALPN for each connection, which breaks handshakes that other threads begin just then
+        # with the same context (a use after free, python/cpython#141012): it is set once, here.
+        context.set_alpn_protocols(["http/1.1"])
+        context.set_alpn_protocols = _as_it_is  # type: ignore[method-assign]
         return urllib3.PoolManager(
             ssl_context=context,
             timeout=urllib3.Timeout(total=self._timeout),
@@ -189,6 +292,10 @@ def _context(credentials: Credentials) -> ssl.SSLContext:
             expected="certificate-authority, client-certificate and client-key in PEM, the last two a pair",
             do="give a good one by --kubeconfig FILE (on a control-plane node: /etc/kubernetes/admin.conf)",
         ) from error
+
+
+def _as_it_is(alpn_protocols: Iterable[str]) -> None:
+    """Nothing is changed."""
 
 
 def _username(review: dict[str, Any]) -> str:

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from aggctl.core import pki
-from aggctl.core.plan import FileChange, FolderChange, digest
+from aggctl.core.plan import FileChange, FolderChange, ObjectChange, digest
 from aggctl.core.snapshot import (
     Existing,
     FileAt,
@@ -105,6 +105,7 @@ class Files:
 
         `content` is that of `change.after`; `draft` names the plan, so that what a crash left can be found.
         """
+        assert not isinstance(change, ObjectChange)  # noqa: S101 -- for the type checker; Ports.of looked
         if isinstance(change, FolderChange):
             self._apply_folder(change)
             return

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aggctl.core.plan import FileChange, Plan, digest, plan_from_json, plan_to_json
+from aggctl.core.plan import Plan, digest, digests_of, plan_from_json, plan_to_json
 from aggctl.errors import Refused
 from aggctl.system.files import naming
 
@@ -38,7 +38,10 @@ RETAINED = 10
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One change in the journal: `begun` are indices of steps, `outcome` is "open" until it ended."""
+    """One change in the journal: `begun` are indices of steps, less those that are undone by now.
+
+    `outcome` is "open" until it ended.
+    """
 
     identity: str
     started: str
@@ -50,10 +53,10 @@ class Entry:
 
 
 class Journal:
-    """The journal below `root`; `calls` is the module that makes the system calls, as in `Files`."""
+    """The journal below `root`, or in `home`; `calls` makes the system calls, as in `Files`."""
 
-    def __init__(self, root: str = "/", calls: Any = os) -> None:
-        self._home = Path(os.path.realpath(root)) / HOME.lstrip("/")
+    def __init__(self, root: str = "/", calls: Any = os, *, home: Path | None = None) -> None:
+        self._home = home or Path(os.path.realpath(root)) / HOME.lstrip("/")
         self._calls = calls
 
     # --- reading -----------------------------------------------------------------------------------------
@@ -110,12 +113,14 @@ class Journal:
             data = json.loads((folder / "plan.json").read_bytes())
             lines = _lines(folder / "log.jsonl")
             undoing = any("undo" in line for line in lines)
+            undone = {line["undone"] for line in lines if "undone" in line}
+            begun = dict.fromkeys(line["begin"] for line in lines if "begin" in line)
             details = _json_or_nothing(folder / "outcome.json")
             return Entry(
                 identity=folder.name,
                 started=data["started"],
                 plan=plan_from_json(data["plan"], _Blobs(folder / "blobs")),
-                begun=tuple(dict.fromkeys(line["begin"] for line in lines if "begin" in line)),
+                begun=tuple(each for each in begun if each not in undone),
                 undoing=undoing,
                 outcome=_outcome(part, details, undoing=undoing),
                 details=details,
@@ -308,6 +313,11 @@ class Running:
         with contextlib.suppress(OSError):
             self.journal.append(self.identity, {"undo": True})
 
+    def undone(self, step: int) -> None:
+        """Note that `step` is put back: what becomes of it from now on is not this change's."""
+        with contextlib.suppress(OSError):
+            self.journal.append(self.identity, {"undone": step})
+
     def close(self, details: dict[str, Any]) -> None:
         """End it."""
         self.journal.close(self.identity, details)
@@ -348,13 +358,7 @@ def _age(identity: str) -> tuple[str, int]:
 
 def _digests(plan: Plan) -> tuple[str, ...]:
     """Every content that doing or undoing `plan` needs."""
-    stamps = (
-        stamp
-        for step in plan.steps
-        if isinstance(step.change, FileChange)
-        for stamp in (step.change.before, step.change.after)
-    )
-    return tuple(dict.fromkeys(stamp.digest for stamp in stamps if stamp))
+    return tuple(dict.fromkeys(each for step in plan.steps for each in digests_of(step.change)))
 
 
 def _outcome(part: str, details: dict[str, Any], *, undoing: bool) -> str:

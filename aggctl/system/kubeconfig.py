@@ -98,7 +98,7 @@ def _read(path: str, wanted: str) -> Credentials | None:
         folder = Path(path).parent
         return Credentials(
             source=path,
-            server=str(cluster["server"]).rstrip("/"),
+            server=_address(path, str(cluster["server"])),
             authority=_part(cluster, "certificate-authority", folder),
             certificate=_part(user, "client-certificate", folder),
             key=_part(user, "client-key", folder),
@@ -114,6 +114,12 @@ def _read(path: str, wanted: str) -> Credentials | None:
         raise _broken(path, f"its data is no base64 ({error})") from error
     except OSError as error:
         raise _broken(path, f"{error.filename}: {error.strerror}") from error
+
+
+def _address(path: str, server: str) -> str:
+    if not server.startswith(("https://", "http://")):
+        raise _broken(path, f"its server {clean(server, 80)!r} is no https:// address")
+    return server.rstrip("/")
 
 
 def _parse(path: str) -> Any:

@@ -5,13 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from aggctl.core.plan import ObjectChange
+
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
     from datetime import datetime
 
+    from aggctl.core.plan import Change
     from aggctl.core.snapshot import Question
     from aggctl.system.files import Files
     from aggctl.system.journal import Journal
+    from aggctl.system.objects import Objects
     from aggctl.system.signals import Stop
 
 
@@ -47,13 +52,35 @@ class Progress(Protocol):
         """A line beside the steps."""
 
 
+class Maker(Protocol):
+    """Who makes a kind of change: Files below a root, or Objects of a cluster."""
+
+    def apply(self, change: Change, content: bytes | None, draft: str) -> None:
+        """Make it; Changed where the world holds neither side of it."""
+
+    def holds(self, change: Change) -> str:
+        """Which side of it the world shows: `before`, `after` or `other`."""
+
+    def sweep(self, change: Change, draft: str) -> None:
+        """Remove what an interrupted try left half made."""
+
+
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """Everything a workflow touches the world with; `look` answers questions."""
+    """Everything a workflow touches the world with.
+
+    `look` answers questions; `watch(server, paths)` gives a pause that an event at a path cuts short.
+    """
 
     look: Callable[[Question], Any]
     files: Files
+    objects: Objects
     journal: Journal
     clock: Clock
     progress: Progress
     stop: Stop
+    watch: Callable[[str, tuple[str, ...]], AbstractContextManager[Callable[[float], None]]]
+
+    def of(self, change: Change) -> Maker:
+        """The port that makes this kind of change."""
+        return self.objects if isinstance(change, ObjectChange) else self.files

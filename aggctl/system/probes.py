@@ -1,26 +1,34 @@
-"""What a node shows of itself: processes, arguments that a binary takes, sockets, container logs."""
+"""What can be seen from this machine: processes, arguments that a binary takes, sockets, container logs."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import socket
+import ssl
 import subprocess
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aggctl.core.snapshot import (
     ArgumentsAccepted,
     ContainerLogs,
     Dial,
+    Handshake,
     LogSeen,
     Processes,
     ProcessSeen,
     Question,
+    ServedSeen,
     Unknown,
 )
 from aggctl.core.text import clean
+from aggctl.system.kubeconfig import tls_context
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 DIAL_SECONDS = 2.0
 VERSION_SECONDS = 20.0
@@ -45,6 +53,8 @@ class Probes:
                 return _accepted(pid, flags)
             case Dial(address):
                 return _dial(address)
+            case Handshake(address, name, authority):
+                return _handshake(address, name, authority)
             case ContainerLogs(namespace, pod, container):
                 return self._logs(namespace, pod, container)
         raise TypeError(question)
@@ -126,6 +136,38 @@ def _dial(address: str) -> str:
     except OSError as error:
         return clean(error.strerror or str(error))
     return ""
+
+
+def _handshake(address: str, name: str, authority: str) -> ServedSeen | Unknown:
+    """Look first, then verify as kube-apiserver does: by SAN only, never by the common name."""
+    try:
+        with _tls(address, name, tls_context(b"", insecure=True)) as connection:
+            certificate = ssl.DER_cert_to_PEM_cert(connection.getpeercert(binary_form=True) or b"").encode()
+    except ssl.SSLError as error:
+        return ServedSeen(b"", f"no TLS handshake: {clean(error.reason or str(error))}")
+    except OSError as error:
+        return Unknown(f"{address} cannot be dialled from here: {clean(error.strerror or str(error))}")
+    if not authority:
+        return ServedSeen(certificate, "there is no CA to verify it by")
+    try:
+        context = tls_context(authority.encode())
+        context.hostname_checks_common_name = False
+        with _tls(address, name, context):
+            return ServedSeen(certificate)
+    except ssl.SSLCertVerificationError as error:
+        return ServedSeen(certificate, clean(error.verify_message or str(error)))
+    except OSError as error:  # as before a moment ago, so it is what is served that is not understood
+        return ServedSeen(certificate, clean(error.strerror or str(error)))
+
+
+@contextlib.contextmanager
+def _tls(address: str, name: str, context: ssl.SSLContext) -> Iterator[ssl.SSLSocket]:
+    host, _, port = address.rpartition(":")
+    with (
+        socket.create_connection((host.strip("[]"), int(port)), timeout=DIAL_SECONDS) as plain,
+        context.wrap_socket(plain, server_hostname=name) as connection,
+    ):
+        yield connection
 
 
 _CRI = re.compile(r"^(?P<time>\S+) (?:stdout|stderr) [FP] ")

@@ -10,16 +10,17 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from aggctl.core.findings import Finding
-from aggctl.core.plan import FileChange, inverse
+from aggctl.core.plan import FileChange, FolderChange, ObjectChange, digests_of, inverse
 from aggctl.core.report import Report
 from aggctl.errors import AggctlError, Refused
 from aggctl.system.files import Changed
 from aggctl.system.signals import Stopped
 from aggctl.workflows.evidence import collect
 from aggctl.workflows.gates import GateFailed, wait_for
+from aggctl.workflows.inhabited import deletes_namespace, inhabited
 
 if TYPE_CHECKING:
-    from aggctl.core.plan import Change, Plan, Step
+    from aggctl.core.plan import Change, Gate, Plan, Step
     from aggctl.core.snapshot import Stamp
     from aggctl.system.journal import Running
     from aggctl.system.ports import Ports
@@ -47,11 +48,13 @@ def execute(plan: Plan, ports: Ports, *, wait: bool = True) -> Ended:
         try:
             for number, step in enumerate(plan.steps):
                 ports.stop.check()
+                if step.needs and wait:
+                    _wait(step.needs, ports)
                 running.begin(number)
                 begun.append(number)
-                _do(step, plan, ports, begun, running.identity)
+                _do(step, plan, ports, begun, running)
                 if step.gate and wait:
-                    _wait(step, ports)
+                    _wait(step.gate, ports)
         except Exception as error:  # noqa: BLE001 -- whatever it is, it is undone and reported
             return _put_back(plan, begun, ports, running, finding_of(error), interrupted=_is_stop(error))
         except BaseException as error:
@@ -73,6 +76,8 @@ def with_backups(plan: Plan, ports: Ports) -> Plan:
             for stamp in (step.change.after, step.change.before):
                 if stamp and stamp.digest not in blobs:
                     blobs[stamp.digest] = _blob(stamp, step.change, plan, ports)
+        else:
+            blobs |= {each: plan.blobs[each] for each in digests_of(step.change)}
     return replace(plan, blobs=blobs)
 
 
@@ -95,13 +100,22 @@ def _blob(stamp: Stamp, change: FileChange, plan: Plan, ports: Ports) -> bytes:
 
 
 def undo(plan: Plan, begun: tuple[int, ...], ports: Ports, identity: str) -> list[Finding]:
-    """Put back the begun steps, newest first, as far as possible; what is left comes back as findings."""
+    """Put back the begun steps, newest first, as far as possible; what is left comes back as findings.
+
+    One that is no error says why something stays on purpose: there is nothing to mend.
+    """
     left: list[Finding] = []
-    steps = [plan.steps[number] for number in sorted(begun, reverse=True)]
+    running, numbers = ports.journal.running(identity), sorted(begun, reverse=True)
+    steps = [plan.steps[number] for number in numbers]
+    stays = _inhabited(steps, ports)
     for at, step in enumerate(steps):
-        ports.progress.begin(f"put back {step.change.path}")
+        if note := stays.get(step.change.path):
+            left.append(note)
+            continue
+        ports.progress.begin(f"put back {step.change.target}")
         problem = _undo_one(step, plan, ports, identity)
-        if problem is None:
+        if problem is None or _only_answer_lost(step, ports):
+            running.undone(numbers[at])
             ports.progress.done()
             continue
         left.append(problem)
@@ -111,6 +125,11 @@ def undo(plan: Plan, begun: tuple[int, ...], ports: Ports, identity: str) -> lis
             # What kube-apiserver lives by goes before what that needs, in both directions: go no further.
             return [*left, *(_still_needed(each, step) for each in steps[at + 1 :])]
     return left
+
+
+def to_mend(left: tuple[Finding, ...]) -> tuple[Finding, ...]:
+    """What could not be put back, of all that was left."""
+    return tuple(each for each in left if each.severity == "error")
 
 
 def close_record(running: Running, details: dict[str, Any]) -> tuple[Finding, ...]:
@@ -143,20 +162,19 @@ def keep_published_ca(plan: Plan, begun: tuple[int, ...], ports: Ports) -> None:
             ports.journal.keep(name, plan.blobs[stamp.digest])
 
 
-def _do(step: Step, plan: Plan, ports: Ports, begun: list[int], identity: str) -> None:
+def _do(step: Step, plan: Plan, ports: Ports, begun: list[int], running: Running) -> None:
     ports.progress.begin(step.title)
     try:
-        ports.files.apply(step.change, _content(step.change, plan), identity)
+        ports.of(step.change).apply(step.change, _content(step.change, plan), running.identity)
     except Changed:
-        begun.pop()  # it is not ours, so there is nothing of ours to put back
+        running.undone(begun.pop())  # it is not ours, so there is nothing of ours to put back
         raise
     ports.progress.done()
 
 
-def _wait(step: Step, ports: Ports) -> None:
-    assert step.gate  # noqa: S101 -- for the type checker; the caller looked
-    ports.progress.begin("waiting for kube-apiserver", step.gate.deadline)
-    wait_for(step.gate, ports, check_stop=ports.stop.check)
+def _wait(gate: Gate, ports: Ports) -> None:
+    ports.progress.begin(f"waiting for {gate.waits_for}", gate.deadline)
+    wait_for(gate, ports, check_stop=ports.stop.check)
     ports.progress.done()
 
 
@@ -173,9 +191,9 @@ def _put_back(
     cause = replace(cause, evidence=tuple(dict.fromkeys((*cause.evidence, *_evidence(plan, ports)))))
     running.undo()
     left = put_back_begun(plan, tuple(begun), ports, running.identity)
-    outcome = "rollback-incomplete" if left else "rolled-back"
+    outcome = "rollback-incomplete" if to_mend(left) else "rolled-back"
     findings = (cause, *left)
-    if not left:
+    if not to_mend(left):
         findings += close_record(
             running, {"outcome": outcome, "findings": [asdict(each) for each in findings]}
         )
@@ -199,11 +217,21 @@ def _evidence(plan: Plan, ports: Ports) -> tuple[str, ...]:
         return (f"no evidence could be gathered: {error}",)
 
 
+def _inhabited(steps: list[Step], ports: Ports) -> dict[str, Finding]:
+    """Namespaces that stay; also one of which it cannot be told what it holds."""
+    changes = [inverse(step.change) for step in steps]
+    try:
+        return inhabited(changes, ports)
+    except Exception as error:  # noqa: BLE001 -- the other steps are undone all the same
+        return {each.path: finding_of(error) for each in changes if deletes_namespace(each)}
+
+
 def _undo_one(step: Step, plan: Plan, ports: Ports, identity: str) -> Finding | None:
     change = inverse(step.change)
     try:
-        ports.files.sweep(step.change, identity)
-        ports.files.apply(change, _content(change, plan), identity)
+        maker = ports.of(change)
+        maker.sweep(step.change, identity)
+        maker.apply(change, _content(change, plan), identity)
         if step.undo_gate:
             wait_for(step.undo_gate, ports)
     except Exception as error:  # noqa: BLE001 -- one step that cannot be undone does not stop the others
@@ -211,10 +239,15 @@ def _undo_one(step: Step, plan: Plan, ports: Ports, identity: str) -> Finding | 
     return None
 
 
+def _only_answer_lost(step: Step, ports: Ports) -> bool:
+    """Whether an object was put back though no answer came to say so."""
+    return isinstance(step.change, ObjectChange) and not step.undo_gate and _is_back(step, ports)
+
+
 def _is_back(step: Step, ports: Ports) -> bool:
     try:
-        return ports.files.holds(step.change) == "before"
-    except OSError:
+        return ports.of(step.change).holds(step.change) == "before"
+    except (OSError, AggctlError):
         return False
 
 
@@ -222,16 +255,16 @@ def _still_needed(step: Step, by: Step) -> Finding:
     return Finding(
         code="left-in-place",
         severity="error",
-        subject=step.change.path,
-        message=f"{step.change.path} stays as it is: {by.change.path} could not be put back and may need it",
-        fix=f"mend {by.change.path}, then: aggctl rollback",
+        subject=step.change.target,
+        message=f"{step.change.target} stays: {by.change.target} could not be put back and may need it",
+        fix=f"mend {by.change.target}, then: aggctl rollback",
     )
 
 
 def _content(change: Change, plan: Plan) -> bytes | None:
-    if isinstance(change, FileChange) and change.after:
-        return plan.blobs[change.after.digest]
-    return None
+    if isinstance(change, FolderChange) or change.after is None:
+        return None
+    return plan.blobs[change.after.digest if isinstance(change, FileChange) else change.after.blob]
 
 
 def _is_stop(error: BaseException) -> bool:

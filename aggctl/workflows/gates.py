@@ -41,21 +41,22 @@ def wait_for(gate: Gate, ports: Ports, *, check_stop: Callable[[], None] = lambd
     """Return once the gate has held for its `steady` time; GateFailed when hopeless or too late."""
     began = ports.clock.monotonic()
     held_since: float | None = None
-    while True:
-        check_stop()
-        unmet = first_unmet(gate, ports)
-        now = ports.clock.monotonic()
-        if unmet is None:
-            held_since = now if held_since is None else held_since
-            if now - held_since >= gate.steady:
-                return
-        else:
-            held_since = None
-            finding = as_finding(unmet)
-            if finding.hopeless or now - began >= gate.deadline:
-                raise GateFailed(finding, now - began)
-            ports.progress.waiting(finding.message)
-        ports.clock.pause(INTERVAL)
+    with ports.watch(gate.server, gate.watch) as pause:
+        while True:
+            check_stop()
+            unmet = first_unmet(gate, ports)
+            now = ports.clock.monotonic()
+            if unmet is None:
+                held_since = now if held_since is None else held_since
+                if now - held_since >= gate.steady:
+                    return
+            else:
+                held_since = None
+                finding = as_finding(unmet)
+                if finding.hopeless or now - began >= gate.deadline:
+                    raise GateFailed(finding, now - began)
+                ports.progress.waiting(finding.message)
+            pause(INTERVAL)
 
 
 def as_finding(verdict: Verdict) -> Finding:

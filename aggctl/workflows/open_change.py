@@ -6,10 +6,12 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from aggctl.errors import Refused
+from aggctl.errors import AggctlError, Refused, RollbackIncomplete
+from aggctl.workflows.execute import close_record, put_back_begun, to_mend
 from aggctl.workflows.gates import GateFailed, wait_for
 
 if TYPE_CHECKING:
+    from aggctl.core.findings import Finding
     from aggctl.core.plan import Gate, Step
     from aggctl.system.journal import Entry
     from aggctl.system.ports import Ports
@@ -17,6 +19,14 @@ if TYPE_CHECKING:
 
 def close_or_refuse(ports: Ports, *, change_it: bool) -> tuple[str, ...]:
     """Nothing open: (). All of it in force: closed as applied, and said so. Else Refused, to `rollback`."""
+    return close_or_mend(ports, "", change_it=change_it)
+
+
+def close_or_mend(ports: Ports, command: str, *, change_it: bool) -> tuple[str, ...]:
+    """The same for a `command` that begins anew where it was interrupted, and then proves the result itself.
+
+    What was made in full is closed without waiting for its gate; what is half made is put back first.
+    """
     entry = ports.journal.open_entry()
     if entry is None:
         return ()
@@ -26,19 +36,38 @@ def close_or_refuse(ports: Ports, *, change_it: bool) -> tuple[str, ...]:
         entry = ports.journal.open_entry()  # the run that held the lock until now may have gone on with it
         if entry is None:
             return ()
-        missing = _not_in_force(entry, ports)
-        if missing:
+        what = f"The change of {entry.started} ({entry.plan.title}) was interrupted"
+        if entry.plan.command == command and _not_made(entry, ports):
+            left = _put_back(entry, ports)
+            said = (f"{each.subject}: {each.message}" for each in left)
+            return (f"{what} half-way; it was put back first.", *said)
+        if entry.plan.command != command and (missing := _not_in_force(entry, ports)):
             raise _refusal(entry, missing)
         _close(entry, ports)
-    return (
-        f"The change of {entry.started} ({entry.plan.title}) was interrupted; it is in force and closed now.",
-    )
+    return (f"{what}; it is in force and closed now.",)
+
+
+def _put_back(entry: Entry, ports: Ports) -> tuple[Finding, ...]:
+    """Undo what it began; what stays on purpose comes back."""
+    running = ports.journal.running(entry.identity)
+    running.undo()
+    left = put_back_begun(entry.plan, entry.begun, ports, entry.identity)
+    if broken := to_mend(left):
+        raise RollbackIncomplete(
+            "open-journal",
+            f"the interrupted change of {entry.started} ({entry.plan.title}) cannot be put back",
+            found=broken[0].message,
+            do=f"{broken[0].fix}; then run again",
+            evidence=tuple(finding.message for finding in broken[1:]),
+        )
+    close_record(running, {"outcome": "rolled-back"})
+    return left
 
 
 def _close(entry: Entry, ports: Ports) -> None:
     try:
         for step in entry.plan.steps:
-            ports.files.sweep(step.change, entry.identity)
+            ports.of(step.change).sweep(step.change, entry.identity)
         ports.journal.close(entry.identity, {"outcome": "applied", "note": "found in force by a later run"})
         if entry.plan.keep:
             ports.journal.forget_kept()  # the CA is in force now; no copy of its key need lie about
@@ -51,25 +80,30 @@ def _close(entry: Entry, ports: Ports) -> None:
         ) from error
 
 
-def _not_in_force(entry: Entry, ports: Ports) -> str:
-    """What of the change is not as it should be; empty where all of it is in force and its gate holds."""
+def _not_made(entry: Entry, ports: Ports) -> str:
+    """What of the change is not as it should be."""
     if entry.undoing:
         return "putting it back had begun"
-    for step in entry.plan.steps:
-        if not _is_made(step, ports):
-            return f"{step.change.path} is not as the change wanted it"
-        if step.gate:
-            try:
-                _wait(step.gate, entry, ports)
-            except GateFailed as failed:
-                return failed.finding.message
+    unmade = (step for step in entry.plan.steps if not _is_made(step, ports))
+    return next((f"{step.change.target} is not as the change wanted it" for step in unmade), "")
+
+
+def _not_in_force(entry: Entry, ports: Ports) -> str:
+    """The same, and what its gates still wait for; empty where all of it is in force."""
+    if missing := _not_made(entry, ports):
+        return missing
+    for gate in (step.gate for step in entry.plan.steps if step.gate):
+        try:
+            _wait(gate, entry, ports)
+        except GateFailed as failed:
+            return failed.finding.message
     return ""
 
 
 def _is_made(step: Step, ports: Ports) -> bool:
     try:
-        return ports.files.holds(step.change) == "after"
-    except OSError:
+        return ports.of(step.change).holds(step.change) == "after"
+    except (OSError, AggctlError):
         return False
 
 
@@ -77,7 +111,7 @@ def _wait(gate: Gate, entry: Entry, ports: Ports) -> None:
     """Wait as long as the interrupted run would have."""
     spent = (ports.clock.now() - datetime.fromisoformat(entry.started)).total_seconds()
     remaining = min(gate.deadline, max(0.0, gate.deadline - spent))
-    ports.progress.begin("an interrupted change waits for kube-apiserver", remaining)
+    ports.progress.begin(f"an interrupted change waits for {gate.waits_for}", remaining)
     wait_for(replace(gate, deadline=remaining), ports)
     ports.progress.done()
 

@@ -6,19 +6,28 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from aggctl.core.cluster_view import ServiceOf, aggregated_apis
-from aggctl.core.enable import unified_diff
 from aggctl.core.node import cached_manifest, secure_port, server_url
-from aggctl.core.plan import Change, FileChange, inverse, inverse_plan
+from aggctl.core.plan import Change, FileChange, FolderChange, ObjectChange, inverse, inverse_plan
 from aggctl.core.report import Report, ShownChange
 from aggctl.core.snapshot import NotKnown
+from aggctl.core.text import unified_diff
 from aggctl.errors import AggctlError, Refused
-from aggctl.workflows.execute import close_record, execute, keep_published_ca, put_back_begun, report_of
+from aggctl.workflows.execute import (
+    close_record,
+    execute,
+    keep_published_ca,
+    put_back_begun,
+    report_of,
+    to_mend,
+)
 from aggctl.workflows.gates import as_finding, first_unmet
+from aggctl.workflows.inhabited import inhabited
 from aggctl.workflows.observe import settle
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from aggctl.core.findings import Finding
     from aggctl.core.plan import Plan
     from aggctl.core.snapshot import Snapshot, Stamp
     from aggctl.system.journal import Entry
@@ -39,7 +48,9 @@ def rollback(ports: Ports, confirm: Callable[[Report], bool], *, dry_run: bool, 
     plan, silence = _without_vain_gates(
         inverse_plan(entry.plan, entry.identity, f"undo: {entry.plan.title}"), ports
     )
+    plan, staying = _without_inhabited(plan, ports)
     planned = _planned(entry, plan, tuple(step.change for step in plan.steps), silence)
+    planned = replace(planned, findings=staying)
     if dry_run:
         return planned
     if not confirm(planned):
@@ -49,10 +60,12 @@ def rollback(ports: Ports, confirm: Callable[[Report], bool], *, dry_run: bool, 
         if ports.journal.open_entry() or newest is None or newest.identity != entry.identity:
             raise Refused("changed-meanwhile", "another aggctl changed this node meanwhile", do="run again")
         _keep(entry, ports)
+        plan, since = _without_inhabited(plan, ports)
         ended = execute(plan, ports)
     applied = ended.outcome == "applied"
     summary = ("The change is undone.", *silence) if applied else (ended.findings[0].message,)
-    return report_of("rollback", ended, summary=summary, changes=planned.changes)
+    done = report_of("rollback", ended, summary=summary, changes=planned.changes)
+    return replace(done, findings=(*ended.findings, *staying, *since))
 
 
 def history(ports: Ports) -> Report:
@@ -87,7 +100,7 @@ def _finish_undoing(
         running = ports.journal.running(entry.identity)
         running.undo()
         left = put_back_begun(now_open.plan, now_open.begun, ports, entry.identity)
-        if left:
+        if to_mend(left):
             return Report(
                 "rollback",
                 "rollback-incomplete",
@@ -100,7 +113,7 @@ def _finish_undoing(
         "applied",
         summary=("The interrupted change is undone.",),
         changes=planned.changes,
-        findings=left_open,
+        findings=(*left, *left_open),
     )
 
 
@@ -126,25 +139,32 @@ def _without_vain_gates(plan: Plan, ports: Ports) -> tuple[Plan, tuple[str, ...]
     return plan, ()
 
 
+def _without_inhabited(plan: Plan, ports: Ports) -> tuple[Plan, tuple[Finding, ...]]:
+    """The plan without the namespaces in which others have put something since, and why these stay."""
+    stays = inhabited((step.change for step in plan.steps), ports)
+    steps = tuple(step for step in plan.steps if step.change.path not in stays)
+    return replace(plan, steps=steps), tuple(stays.values())
+
+
 def _refuse_third_states(entry: Entry, ports: Ports) -> None:
     for step in entry.plan.steps:
         if _holds(step.change, ports) == "other":
             raise Refused(
                 "changed-since",
-                f"{step.change.path} was changed by somebody else since {entry.started}",
-                expected="the file as aggctl left it",
+                f"{step.change.target} was changed by somebody else since {entry.started}",
+                expected="it as aggctl left it",
                 do=f"put it right by hand; the backup is in {ports.journal.place(entry.identity)}",
             )
 
 
 def _holds(change: Change, ports: Ports) -> str:
     try:
-        return ports.files.holds(change)
+        return ports.of(change).holds(change)
     except OSError as error:
         raise Refused(
             "file-not-readable",
-            f"{change.path} cannot be read: {error.strerror or error}",
-            do=f"look at it: ls -l {change.path}",
+            f"{change.target} cannot be read: {error.strerror or error}",
+            do=f"look at it: ls -l {change.target}",
         ) from error
 
 
@@ -189,10 +209,12 @@ def _planned(entry: Entry, plan: Plan, changes: tuple[Change, ...], more: tuple[
 
 
 def _shown(change: Change, plan: Plan) -> ShownChange:
-    if not isinstance(change, FileChange):
+    if isinstance(change, FolderChange):
         return ShownChange("create" if change.create else "remove", change.path, "folder")
     if change.after is None:
-        return ShownChange("remove", change.path)
+        return ShownChange("remove", change.target)
+    if isinstance(change, ObjectChange):
+        return ShownChange("restore", change.target)
     if change.before is None:
         return ShownChange("restore", change.path, f"{change.after.mode:04o}")
     return ShownChange("restore", change.path, "", _diff(change.path, change.before, change.after, plan))

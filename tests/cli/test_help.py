@@ -63,6 +63,13 @@ def test_every_example_in_a_help_is_a_command_line_that_aggctl_takes(words: tupl
 
 
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_every_example_is_shown_on_a_line_of_its_own(words: tuple[str, ...]) -> None:
+    said = aggctl(*words, "--help")
+    assert "\\b" not in said.out
+    assert EXAMPLE.findall(said.out) == EXAMPLE.findall(COMMANDS[words].help or "")
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
 def test_every_option_says_what_it_does_and_short_names_mean_one_thing(words: tuple[str, ...]) -> None:
     for parameter in COMMANDS[words].params:
         assert parameter.name == "help" or getattr(parameter, "help", ""), parameter.name

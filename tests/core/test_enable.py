@@ -29,15 +29,7 @@ from support.snapshots import (
 
 from aggctl.core import pki
 from aggctl.core.cluster_view import API_SERVICES
-from aggctl.core.enable import (
-    Minted,
-    Sight,
-    live_conditions,
-    plan_enable,
-    see,
-    shown_changes,
-    unified_diff,
-)
+from aggctl.core.enable import Minted, Sight, live_conditions, plan_enable, see, shown_changes
 from aggctl.core.manifest import read_manifest
 from aggctl.core.need import Wanted
 from aggctl.core.plan import Condition, FileChange, FolderChange, Plan
@@ -54,6 +46,7 @@ from aggctl.core.snapshot import (
     ProcessSeen,
     Unknown,
 )
+from aggctl.core.text import unified_diff
 from aggctl.errors import Refused
 from aggctl.workflows.observe import settle
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import base64
 import datetime as dt
 from datetime import timedelta
+from functools import cache
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID, NameOID
+from support.clusters import OTHER_SERVING_CA, SERVING_CA, serving
 from support.snapshots import CA, NOW, OTHER_CA, authority, certificate, leaf
 
 from aggctl.core import pki
@@ -204,6 +206,124 @@ def test_a_certificate_may_have_no_common_name() -> None:
 def test_other_extensions_do_not_matter() -> None:
     unknown = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3.4"), b"\x05\x00")
     assert not pki.read_certificates(hand_made(unknown))[0].is_ca
+
+
+# --- serving ---------------------------------------------------------------------------------------------
+
+
+@cache
+def below(ca: pki.KeyPair, name: str, *, days: int = -30, lifetime: int = 365) -> pki.KeyPair:
+    """An intermediate CA that `ca` signed."""
+    key, above = ec.generate_private_key(ec.SECP256R1()), x509_of(ca)
+    begin = NOW + timedelta(days=days)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]))
+        .issuer_name(above.subject)
+        .public_key(key.public_key())
+        .serial_number(8)
+        .not_valid_before(begin)
+        .not_valid_after(begin + timedelta(days=lifetime))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(pki.load_key(ca.key), hashes.SHA256())
+    )
+    return pki.KeyPair(made.public_bytes(serialization.Encoding.PEM), pkcs8(key))
+
+
+ROOT, MIDDLE = SERVING_CA, below(SERVING_CA, "middle")
+LOWER = below(MIDDLE, "lower")
+OLD_MIDDLE = below(SERVING_CA, "middle", days=-400)
+OLD_ROOT = authority("things-ca", days=-4000)
+NO_CA = serving("middle.example")
+DEEP = serving(ca=LOWER)
+SELF_SIGNED = authority("things.shop.svc")
+GOOD = serving()
+
+
+def problem(chain: tuple[pki.KeyPair, ...], authorities: tuple[pki.KeyPair, ...]) -> str:
+    read, trusted = (tuple(certificate(each) for each in some) for some in (chain, authorities))
+    return pki.serving_problem(read, trusted, "things.shop.svc", NOW)
+
+
+@pytest.mark.parametrize(
+    ("chain", "authorities"),
+    [
+        pytest.param((GOOD,), (ROOT,), id="signed by the CA"),
+        pytest.param((GOOD,), (OTHER_SERVING_CA, ROOT), id="signed by one of the CAs"),
+        pytest.param((GOOD, ROOT), (ROOT,), id="the CA is in the chain too"),
+        pytest.param((serving("x", "things.shop.svc"),), (ROOT,), id="several names"),
+        pytest.param((serving("*.shop.svc"),), (ROOT,), id="a wildcard"),
+        pytest.param((DEEP, LOWER, MIDDLE), (ROOT,), id="two intermediate CAs"),
+        pytest.param((DEEP, MIDDLE, LOWER), (ROOT,), id="two intermediate CAs, out of order"),
+        pytest.param((DEEP, OTHER_SERVING_CA, LOWER), (MIDDLE,), id="an intermediate CA is trusted"),
+        pytest.param((SELF_SIGNED,), (SELF_SIGNED,), id="signed by itself, and trusted"),
+    ],
+)
+def test_a_chain_that_a_client_verifies_has_no_problem(
+    chain: tuple[pki.KeyPair, ...], authorities: tuple[pki.KeyPair, ...]
+) -> None:
+    assert problem(chain, authorities) == ""
+
+
+NOT_SIGNED = "none of the CAs to verify it by that are valid now signed it (issuer CN={})"
+
+
+@pytest.mark.parametrize(
+    ("chain", "authorities", "why"),
+    [
+        pytest.param(
+            (serving(days=-60, lifetime=30),),
+            (ROOT,),
+            "it is valid from 2026-04-02 until 2026-05-02 only",
+            id="expired",
+        ),
+        pytest.param(
+            (serving(days=1),),
+            (ROOT,),
+            "it is valid from 2026-06-02 until 2027-06-02 only",
+            id="not valid yet",
+        ),
+        pytest.param(
+            (serving(usage="client"),),
+            (ROOT,),
+            "its extended key usage does not allow a server",
+            id="for clients",
+        ),
+        pytest.param((serving("a", "b"),), (ROOT,), "it is for a, b", id="other names"),
+        pytest.param((serving("*.svc"),), (ROOT,), "it is for *.svc", id="a wildcard of the level above"),
+        pytest.param((serving("*"),), (ROOT,), "it is for *", id="a wildcard for all"),
+        pytest.param(
+            (leaf(ROOT, "things.shop.svc", usage="server"),),
+            (ROOT,),
+            "it is for no name at all",
+            id="its name is the CN only",
+        ),
+        pytest.param((GOOD,), (), NOT_SIGNED.format("things-ca"), id="nobody is trusted"),
+        pytest.param((GOOD,), (OTHER_SERVING_CA,), NOT_SIGNED.format("things-ca"), id="another CA"),
+        pytest.param(
+            (GOOD,), (authority("things-ca", days=-31),), NOT_SIGNED.format("things-ca"), id="a namesake"
+        ),
+        pytest.param(
+            (GOOD, ROOT), (OTHER_SERVING_CA,), NOT_SIGNED.format("things-ca"), id="its own CA in the chain"
+        ),
+        pytest.param(
+            (serving(ca=OLD_ROOT),), (OLD_ROOT,), NOT_SIGNED.format("things-ca"), id="the CA expired"
+        ),
+        pytest.param((DEEP, MIDDLE), (ROOT,), NOT_SIGNED.format("lower"), id="an intermediate CA is missing"),
+        pytest.param(
+            (serving(ca=OLD_MIDDLE), OLD_MIDDLE),
+            (ROOT,),
+            NOT_SIGNED.format("middle"),
+            id="an intermediate CA expired",
+        ),
+        pytest.param((serving(ca=NO_CA), NO_CA), (ROOT,), NOT_SIGNED.format("things"), id="signed by a leaf"),
+        pytest.param((SELF_SIGNED,), (ROOT,), NOT_SIGNED.format("things.shop.svc"), id="signed by itself"),
+    ],
+)
+def test_a_chain_that_a_client_refuses_is_named_with_the_reason(
+    chain: tuple[pki.KeyPair, ...], authorities: tuple[pki.KeyPair, ...], why: str
+) -> None:
+    assert problem(chain, authorities) == why
 
 
 # --- reading ---------------------------------------------------------------------------------------------

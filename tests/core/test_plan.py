@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.snapshots import CA, OFF, leaf
@@ -16,9 +18,13 @@ from aggctl.core.plan import (
     FileChange,
     FolderChange,
     Gate,
+    ObjectChange,
+    ObjectState,
     Plan,
     Step,
+    canonical,
     digest,
+    digests_of,
     inverse,
     inverse_plan,
     plan_from_json,
@@ -31,22 +37,31 @@ WORDS = st.text(max_size=12)
 STAMPS = st.none() | st.builds(
     Stamp, st.binary().map(digest), st.integers(0, 0o7777), st.integers(0, 2**31), st.integers(0, 2**31)
 )
-CHANGES: st.SearchStrategy[Change] = st.builds(FileChange, WORDS, STAMPS, STAMPS) | st.builds(
-    FolderChange, WORDS, st.integers(0, 0o7777), st.booleans()
+STATES = st.none() | st.builds(ObjectState, WORDS, WORDS, st.booleans())
+CHANGES: st.SearchStrategy[Change] = st.one_of(
+    st.builds(FileChange, WORDS, STAMPS, STAMPS),
+    st.builds(FolderChange, WORDS, st.integers(0, 0o7777), st.booleans()),
+    st.builds(ObjectChange, WORDS, WORDS, WORDS, STATES, STATES, st.booleans()),
 )
 ARGUMENTS = st.dictionaries(
     WORDS, st.none() | WORDS | st.integers() | st.floats(allow_nan=False, allow_infinity=False), max_size=3
 ).map(lambda found: tuple(found.items()))
 SECONDS = st.floats(0, 1e6)
 GATES = st.none() | st.builds(
-    Gate, st.lists(st.builds(Condition, WORDS, ARGUMENTS), max_size=3).map(tuple), SECONDS, SECONDS
+    Gate,
+    st.lists(st.builds(Condition, WORDS, ARGUMENTS), max_size=3).map(tuple),
+    SECONDS,
+    SECONDS,
+    waits_for=WORDS,
+    server=WORDS,
+    watch=st.lists(WORDS, max_size=2).map(tuple),
 )
-STEPS = st.builds(Step, WORDS, CHANGES, GATES, GATES)
+STEPS = st.builds(Step, WORDS, CHANGES, GATES, GATES, GATES)
 PLANS = st.builds(
     Plan,
     command=WORDS,
     title=WORDS,
-    steps=st.lists(STEPS, max_size=4).map(tuple),
+    steps=st.lists(STEPS, max_size=3).map(tuple),
     blobs=st.dictionaries(WORDS, st.binary(), max_size=2),
     keep=st.lists(WORDS, max_size=2).map(tuple),
     undoes=WORDS,
@@ -93,6 +108,104 @@ def test_the_undo_of_a_new_file_is_no_file() -> None:
 
 def test_the_undo_of_a_new_folder_removes_it() -> None:
     assert inverse(FolderChange("/a", 0o755)) == FolderChange("/a", 0o755, create=False)
+
+
+ONE, OTHER = ObjectState("b1", "created:x"), ObjectState("b2", "h2", whole=True)
+
+
+def test_the_undo_of_an_object_is_its_other_side_and_takes_over_what_the_change_did() -> None:
+    change = ObjectChange("https://s", "/api/v1/x", "X", OTHER, ONE, force=True)
+    assert inverse(change) == ObjectChange("https://s", "/api/v1/x", "X", ONE, OTHER, force=True)
+    made = ObjectChange("https://s", "/api/v1/x", "X", None, ONE)
+    assert inverse(made) == ObjectChange("https://s", "/api/v1/x", "X", ONE, None)
+
+
+A, B = stamp(b"a", 0o600, 0, 0), stamp(b"b", 0o600, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("change", "digests"),
+    [
+        (FileChange("/a", A, B), (A.digest, B.digest)),
+        (FileChange("/a", None, B), (B.digest,)),
+        (ObjectChange("", "/p", "", OTHER, ONE), ("b2", "b1")),
+        (ObjectChange("", "/p", "", ONE, None), ("b1",)),
+        (FolderChange("/a", 0o755), ()),
+    ],
+)
+def test_a_change_needs_the_contents_of_both_its_sides(change: Change, digests: tuple[str, ...]) -> None:
+    assert digests_of(change) == digests
+
+
+@pytest.mark.parametrize(
+    ("change", "target"),
+    [
+        (FileChange("/a", None, None), "/a"),
+        (FolderChange("/b", 0o755), "/b"),
+        (ObjectChange("https://s", "/api/v1/namespaces/x", "Namespace x", None, ONE), "Namespace x"),
+    ],
+)
+def test_a_change_is_called_by_what_it_changes(change: Change, target: str) -> None:
+    assert change.target == target
+
+
+def test_an_object_has_one_way_to_be_written() -> None:
+    assert canonical({"b": [1, None], "a": "é"}) == canonical({"a": "é", "b": [1, None]})
+    assert canonical({"b": [1, None], "a": "é"}) == '{"a":"é","b":[1,null]}'.encode()
+
+
+OLD_GATE = {
+    "deadline": 120.0,
+    "steady": 2.0,
+    "conditions": [{"check": "apiserver-ready", "arguments": {"port": 6443}}],
+}
+OLD_JOURNAL: dict[str, Any] = {
+    "command": "enable",
+    "title": "switch the layer on",
+    "undoes": "",
+    "keep": ["/ca.key"],
+    "steps": [
+        {
+            "title": "one",
+            "change": {"folder": "/a", "mode": 0o755, "create": True},
+            "gate": None,
+            "undoGate": None,
+        },
+        {
+            "title": "two",
+            "change": {
+                "file": "/a/b",
+                "before": None,
+                "after": {"digest": "d", "mode": 384, "uid": 0, "gid": 0},
+            },
+            "gate": OLD_GATE,
+            "undoGate": OLD_GATE,
+        },
+    ],
+}
+"""A plan as journals held it before objects could be changed and gates could watch."""
+
+
+def test_a_journal_of_an_earlier_version_is_still_read() -> None:
+    gate = Gate((Condition("apiserver-ready", (("port", 6443),)),), 120.0, 2.0, "kube-apiserver", "", ())
+    assert plan_from_json(OLD_JOURNAL, {}) == Plan(
+        "enable",
+        "switch the layer on",
+        (
+            Step("one", FolderChange("/a", 0o755), needs=None),
+            Step("two", FileChange("/a/b", None, Stamp("d", 0o600, 0, 0)), gate, gate, None),
+        ),
+        keep=("/ca.key",),
+    )
+
+
+@pytest.mark.parametrize(
+    "change", [{"object": "/p"}, {"object": "/p", "before": {"odd": 1}, "after": None}, {}]
+)
+def test_a_change_of_another_shape_is_an_error_that_the_journal_expects(change: dict[str, Any]) -> None:
+    step = {"title": "one", "change": change, "gate": None, "undoGate": None}
+    with pytest.raises((KeyError, TypeError)):
+        plan_from_json(OLD_JOURNAL | {"steps": [step]}, {})
 
 
 def test_a_stamp_is_sha256_with_mode_and_owner() -> None:

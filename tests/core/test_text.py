@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aggctl.core.text import ago, clean
+from aggctl.core.text import ago, clean, unified_diff
 
 
 @pytest.mark.parametrize(
@@ -64,3 +64,46 @@ def test_whatever_is_said_fits_one_line_of_the_limit_and_can_be_written(
 )
 def test_a_span_of_time_reads_as_people_write_it(seconds: float, shown: str) -> None:
     assert ago(seconds) == shown
+
+
+def test_a_diff_shows_what_changes_with_a_line_around_it_under_the_path() -> None:
+    old, new = "a\nb\nc\nd\n", "a\nb\nC\nd\n"
+    assert unified_diff(old, new, "/x").splitlines() == [
+        "--- /x", "+++ /x", "@@ -2,3 +2,3 @@", " b", "-c", "+C", " d"
+    ]  # fmt: skip
+
+
+def test_nothing_that_changes_is_no_diff() -> None:
+    assert unified_diff("a\n", "a\n", "/x") == ""
+
+
+@pytest.mark.parametrize(
+    ("neighbour", "shown"),
+    [
+        ("      value: hunter2", "      value: …"),
+        ("    - value: hunter2", "    - value: …"),
+        (' "value": "hunter2",', ' "value": …'),
+        ("    - --oidc-client-secret=hunter2", "    - --oidc-client-secret=…"),
+        ("    - --some-password-thing=hunter2", "    - --some-password-thing=…"),
+        ("    - --token-auth-file=/etc/tokens", "    - --token-auth-file=/etc/tokens"),
+        ("    - --service-account-extend-token=true", "    - --service-account-extend-token=true"),
+        ("    - --admin-password=/dev/fd/3", "    - --admin-password=/dev/fd/3"),
+        ("x" * 159, "x" * 159),
+        ("x" * 160, "x" * 59 + "…"),
+    ],
+    ids=[
+        "a variable's value",
+        "a list's value",
+        "a value in JSON",
+        "a flag's secret",
+        "a flag's password",
+        "a flag that is none",
+        "a flag's boolean",
+        "a flag's path",
+        "a line that fits",
+        "a long line",
+    ],
+)
+def test_a_neighbour_of_a_change_is_shown_without_what_may_be_secret(neighbour: str, shown: str) -> None:
+    diff = unified_diff(f"{neighbour}\nold\n", f"{neighbour}\nnew\n", "/x").splitlines()
+    assert diff[3:] == [f" {shown}", "-old", "+new"]

@@ -48,12 +48,16 @@ class Https:
 
 
 @contextlib.contextmanager
-def https(*sans: str, clients: pki.KeyPair | None = None) -> Iterator[Https]:
-    """A server for these names (127.0.0.1 by default); with `clients` it asks for their certificates."""
+def https(*sans: str, clients: pki.KeyPair | None = None, pair: pki.KeyPair | None = None) -> Iterator[Https]:
+    """A server for these names (127.0.0.1 by default), or one that serves `pair`.
+
+    With `clients` it asks for their certificates.
+    """
+    pair = pair or leaf(authority("kubernetes"), "kube-apiserver", "server", *(sans or ("127.0.0.1",)))
     server = Https()
     with (
         tempfile.TemporaryDirectory() as folder,
-        _Listener(server, _context(Path(folder), sans or ("127.0.0.1",), clients)) as listener,
+        _Listener(server, _context(Path(folder), pair, clients)) as listener,
     ):
         server.address = f"https://127.0.0.1:{listener.server_address[1]}"
         thread = threading.Thread(target=listener.serve_forever, kwargs={"poll_interval": 0.01})
@@ -105,8 +109,7 @@ class _Handler(BaseHTTPRequestHandler):
         """Tests look at `asked`."""
 
 
-def _context(folder: Path, sans: tuple[str, ...], clients: pki.KeyPair | None) -> ssl.SSLContext:
-    pair = leaf(authority("kubernetes"), "kube-apiserver", "server", *sans)
+def _context(folder: Path, pair: pki.KeyPair, clients: pki.KeyPair | None) -> ssl.SSLContext:
     (folder / "tls.pem").write_bytes(pair.certificate + pair.key)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(folder / "tls.pem")

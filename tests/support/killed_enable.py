@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from aggctl.cli.options import Output
-from aggctl.cli.wiring import Manners, node_ports
+from aggctl.cli.wiring import Access, Manners, node_ports
 from aggctl.core.need import Wanted
 from aggctl.system.files import Files
 from aggctl.system.journal import Journal
@@ -53,7 +53,7 @@ class _Counted:
 
 def main(root: str, last: int) -> None:
     """Switch the layer on, up to the last contact."""
-    real = node_ports(root, "", "", 5.0, Manners(Output.json, yes=True))
+    real = node_ports(Access(root), Manners(Output.json, yes=True))
     calls = _Counted(last)
 
     def look(question: Any) -> Any:

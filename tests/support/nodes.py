@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from aggctl.cli.options import Output
-from aggctl.cli.wiring import Manners, node_ports
+from aggctl.cli.wiring import Access, Manners, node_ports
 from aggctl.core.snapshot import Processes, ProcessSeen, ReadyAt
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class Node:
 
     def ports(self) -> Ports:
         """The real ports, as the command line builds them."""
-        return node_ports(str(self.root), "", "", 5.0, Manners(Output.json, yes=True))
+        return node_ports(Access(str(self.root)), Manners(Output.json, yes=True))
 
     def processes(self) -> tuple[ProcessSeen, ...]:
         found: tuple[ProcessSeen, ...] = self.ports().look(Processes(self.port))

@@ -24,6 +24,7 @@ KEYS = {"apiVersion", "command", "outcome", "summary", "changes", "findings", "n
 FINDING_KEYS = {"code", "severity", "subject", "message", "fix", "expected", "evidence", "hopeless"}
 JOURNAL = "var/lib/aggctl"
 SECONDS = 120
+NOBODY = 65534
 
 Tree = dict[str, tuple[int, int, int, str]]
 
@@ -224,3 +225,13 @@ def can_mount() -> str:
         [unshare, "--mount", "mount", "-t", "tmpfs", "none", "/mnt"], capture_output=True, check=False
     )
     return "" if done.returncode == 0 else "mounts need root: " + done.stderr.decode(errors="replace").strip()
+
+
+AS_NOBODY = ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups")
+"""The words that make root nobody, who may not do what others may not."""
+
+
+def nobody_may_run() -> str:
+    """Why nobody cannot run this checkout's aggctl, or the empty string."""
+    done = subprocess.run([*AS_NOBODY, sys.executable, "-c", "import aggctl.cli.app"], check=False)
+    return "" if done.returncode == 0 else "nobody may run this checkout's Python"

@@ -7,6 +7,7 @@ remembered beside the root. Time passes only in `Clock.pause`. Faults are set be
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -42,14 +43,18 @@ from aggctl.core.snapshot import (
     Unknown,
     WhoSeen,
 )
+from aggctl.system.cluster import Cluster
 from aggctl.system.files import Files
 from aggctl.system.journal import Journal
+from aggctl.system.objects import Objects
 from aggctl.system.ports import Ports
 from aggctl.system.signals import Stop
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from aggctl.system.kubeconfig import Credentials
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 MANIFEST = "/etc/kubernetes/manifests/kube-apiserver.yaml"
@@ -149,6 +154,10 @@ class Faults:
     unreadable: str = ""
 
 
+def _no_credentials() -> Credentials:
+    raise AssertionError("no change of this node is one of the cluster")
+
+
 @dataclass
 class World:
     """One node below `folder`/root; what etcd holds is `folder`/etcd.json."""
@@ -179,10 +188,12 @@ class World:
         return Ports(
             look=self.look,
             files=Files(str(self.root), self.calls),
+            objects=Objects(Cluster(_no_credentials, Files(str(self.root)))),
             journal=Journal(str(self.root), self.calls),
             clock=self.clock,
             progress=Silent(),
             stop=self.stop,
+            watch=lambda _server, _paths: contextlib.nullcontext(self.clock.pause),
         )
 
     def look(self, question: Question) -> Any:

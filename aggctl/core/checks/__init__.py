@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from aggctl.core.checks import apiserver
+from aggctl.core import namespaces
+from aggctl.core.checks import apiserver, extension, workload
 from aggctl.core.findings import Finding, NotChecked, Passed
 from aggctl.core.snapshot import NotKnown, Unknown
 from aggctl.errors import AggctlError
@@ -21,6 +22,15 @@ CHECKS: Mapping[str, Callable[..., Passed | Finding]] = {
     "apiserver-ready": apiserver.ready,
     "layer-published": apiserver.publishes,
     "identity-accepted": apiserver.accepts_identity,
+    "workload-available": workload.available,
+    "endpoints-ready": workload.endpoints_ready,
+    "serving-certificate-verified": extension.served,
+    "api-available": extension.available,
+    "api-answers": extension.answers,
+    "api-available-here": extension.not_unavailable,
+    "api-gone": extension.gone,
+    "namespace-ended": namespaces.ended,
+    "namespace-goes-on": namespaces.goes_on,
 }
 """What a condition may name. Journals outlive versions: a name, once released, keeps its meaning."""
 

@@ -1,0 +1,69 @@
+"""Every kube-apiserver by its own address: a load balancer shows one, and never says which."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from aggctl.core.cluster_view import KUBERNETES_SLICES, ready_endpoints
+from aggctl.core.snapshot import NotKnown, ObjectAt, ReadyAt
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from aggctl.core.snapshot import Snapshot
+
+LEASES = (
+    "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases"
+    "?labelSelector=apiserver.kubernetes.io/identity=kube-apiserver"
+)
+PEER_ADDRESS = "kubernetes.io/peer-advertise-address"
+
+
+@dataclass(frozen=True, slots=True)
+class Roster:
+    """kube-apiservers that answer from here, by their own addresses, and those that do not, and why."""
+
+    servers: tuple[str, ...]
+    silent: tuple[tuple[str, str], ...] = ()
+
+
+def roster(snapshot: Snapshot, server: str) -> Roster:
+    """The EndpointSlice of default/kubernetes, and the Leases by which kube-apiservers know each other.
+
+    The kubeconfig's own address counts where none of them can be asked: it may be that of a load balancer.
+    """
+    snapshot.expect(ObjectAt(KUBERNETES_SLICES, server), ObjectAt(LEASES, server))
+    found = (*_from_slices(snapshot, server), *_from_leases(snapshot, server))
+    known = tuple(dict.fromkeys(f"https://{address}" for address in found))
+    snapshot.expect(*(ReadyAt(each) for each in known))
+    silent = tuple((each, unknown.reason) for each in known if (unknown := snapshot.unknown(ReadyAt(each))))
+    gone = {each for each, _ in silent}
+    return Roster(tuple(each for each in known if each not in gone) or (server,), silent)
+
+
+def addresses(snapshot: Snapshot, server: str) -> tuple[str, ...]:
+    """IP addresses of the kube-apiservers, as far as the cluster tells."""
+    snapshot.expect(ObjectAt(KUBERNETES_SLICES, server), ObjectAt(LEASES, server))
+    found = (*_from_slices(snapshot, server), *_from_leases(snapshot, server))
+    hosts = (urlsplit(f"//{address}").hostname or "" for address in found)
+    return tuple(dict.fromkeys(host for host in hosts if host))
+
+
+def _from_slices(snapshot: Snapshot, server: str) -> Iterator[str]:
+    try:
+        yield from ready_endpoints(snapshot.object(KUBERNETES_SLICES, server), {"https"})
+    except NotKnown:
+        return
+
+
+def _from_leases(snapshot: Snapshot, server: str) -> Iterator[str]:
+    try:
+        found = snapshot.object(LEASES, server) or {}
+    except NotKnown:
+        return
+    for lease in found.get("items") or []:
+        address = (lease["metadata"].get("annotations") or {}).get(PEER_ADDRESS)
+        if address:
+            yield str(address)

@@ -1,0 +1,115 @@
+"""Every kube-apiserver is known by its own address, and which of them do not answer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from support.snapshots import ON, PEER, SERVER, Scene, slices
+
+from aggctl.core.apiservers import LEASES, PEER_ADDRESS, Roster, addresses, roster
+from aggctl.core.cluster_view import KUBERNETES_SLICES
+from aggctl.core.snapshot import ObjectAt, Question, ReadyAt, Snapshot, Unasked, Unknown
+
+OTHER = f"https://{PEER}:6443"
+DOWN, FORBIDDEN = Unknown("refused"), Unknown("forbidden", "no-rights-in-cluster")
+
+
+def leases(*found: str | None) -> dict[str, Any]:
+    """The Leases of kube-apiservers with these addresses; None: one before 1.29, without the annotation."""
+    return {
+        "items": [
+            {"metadata": {"name": "apiserver-x", **({"annotations": {PEER_ADDRESS: each}} if each else {})}}
+            for each in found
+        ]
+    }
+
+
+def telling(of_slices: Any, of_leases: Any) -> Scene:
+    answers = {ObjectAt(KUBERNETES_SLICES, SERVER): of_slices, ObjectAt(LEASES, SERVER): of_leases}
+    return ON.answering(answers)
+
+
+def seen(scene: Scene) -> Roster:
+    return scene.ask(lambda snapshot: roster(snapshot, SERVER))
+
+
+TWO = slices("10.0.0.11", PEER, https=6443)
+
+
+@pytest.mark.parametrize(
+    ("of_slices", "of_leases", "servers"),
+    [
+        (TWO, None, (SERVER, OTHER)),
+        (None, leases("10.0.0.11:6443", f"{PEER}:6443"), (SERVER, OTHER)),
+        (slices("10.0.0.11", https=6443), leases(f"{PEER}:6443", "10.0.0.11:6443"), (SERVER, OTHER)),
+        (slices("fd00::12", https=6443), leases("[fd00::11]:6443"), ("https://[fd00::12]:6443", "https://[fd00::11]:6443")),
+        (slices(PEER, https=6443), FORBIDDEN, (OTHER,)),
+        (FORBIDDEN, leases(f"{PEER}:6443"), (OTHER,)),
+        (slices(PEER, ready=False, https=6443), leases(None), (SERVER,)),
+        (slices(PEER, metrics=9090), {"items": [{"metadata": {"annotations": None}}]}, (SERVER,)),
+        (FORBIDDEN, FORBIDDEN, (SERVER,)),
+        (None, {"items": None}, (SERVER,)),
+    ],
+    ids=[
+        "by the EndpointSlice",
+        "by the Leases: a sandbox registers no loopback address",
+        "by both, each once",
+        "IPv6",
+        "no right to list Leases",
+        "no right to list EndpointSlices",
+        "none is ready, no Lease tells",
+        "no port https, no annotation",
+        "no right to either: the kubeconfig's own",
+        "none at all: the kubeconfig's own",
+    ],
+)  # fmt: skip
+def test_kube_apiservers_are_known(of_slices: Any, of_leases: Any, servers: tuple[str, ...]) -> None:
+    assert seen(telling(of_slices, of_leases)) == Roster(servers)
+
+
+def test_one_that_does_not_answer_from_here_is_named_with_the_reason() -> None:
+    scene = telling(TWO, None).answering({ReadyAt(OTHER): DOWN})
+    assert seen(scene) == Roster((SERVER,), ((OTHER, "refused"),))
+
+
+def test_one_that_answers_that_it_is_not_ready_answers() -> None:
+    scene = telling(TWO, None).answering({ReadyAt(OTHER): "[-]etcd failed"})
+    assert seen(scene) == Roster((SERVER, OTHER))
+
+
+def test_behind_a_load_balancer_its_address_counts_where_none_can_be_reached() -> None:
+    balancer = "https://lb.example:443"
+    answers = {ObjectAt(KUBERNETES_SLICES, balancer): TWO, ObjectAt(LEASES, balancer): None}
+    scene = ON.answering({**answers, ReadyAt(SERVER): DOWN, ReadyAt(OTHER): DOWN})
+    found = scene.ask(lambda snapshot: roster(snapshot, balancer))
+    assert found == Roster((balancer,), ((SERVER, "refused"), (OTHER, "refused")))
+
+
+def test_both_sources_are_asked_at_once_then_all_servers() -> None:
+    first: dict[Question, Any] = {ObjectAt(KUBERNETES_SLICES, SERVER): TWO, ObjectAt(LEASES, SERVER): None}
+    with pytest.raises(Unasked) as caught:
+        roster(Snapshot(), SERVER)
+    assert caught.value.questions == set(first)
+    with pytest.raises(Unasked) as caught:
+        roster(Snapshot(first), SERVER)
+    assert caught.value.questions == {ReadyAt(SERVER), ReadyAt(OTHER)}
+
+
+@pytest.mark.parametrize(
+    ("of_slices", "of_leases", "found"),
+    [
+        (TWO, leases(f"{PEER}:6443", "10.0.0.13:6443"), ("10.0.0.11", PEER, "10.0.0.13")),
+        (slices("fd00::11", https=6443), None, ("fd00::11",)),
+        (None, leases(":6443"), ()),
+        (FORBIDDEN, FORBIDDEN, ()),
+    ],
+    ids=["both sources, each once", "IPv6 without brackets", "no host", "no rights"],
+)
+def test_addresses_of_the_control_plane(of_slices: Any, of_leases: Any, found: tuple[str, ...]) -> None:
+    assert telling(of_slices, of_leases).ask(lambda snapshot: addresses(snapshot, SERVER)) == found
+
+
+def test_addresses_are_told_whether_or_not_they_answer() -> None:
+    scene = telling(TWO, None).answering({ReadyAt(SERVER): DOWN, ReadyAt(OTHER): DOWN})
+    assert scene.ask(lambda snapshot: addresses(snapshot, SERVER)) == ("10.0.0.11", PEER)
