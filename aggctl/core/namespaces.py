@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from aggctl.core.fields import created_stamp
 from aggctl.core.findings import Finding, Passed
+from aggctl.core.plan import Condition, Gate
 from aggctl.core.resources import discovery_path, path_of, resources_of, target_of
 from aggctl.core.snapshot import MetadataIn, NotKnown, ObjectAt
 from aggctl.core.text import clean
@@ -73,6 +74,18 @@ def ours_and_ending(snapshot: Snapshot, server: str, names: Iterable[str]) -> tu
         name
         for name, live in lives.items()
         if created_stamp(live) and live["metadata"].get("deletionTimestamp")
+    )
+
+
+def end_of(names: Iterable[str], server: str, deadline: float) -> Gate:
+    """What must hold before these namespaces can be made again."""
+    found = tuple(names)
+    return Gate(
+        tuple(Condition("namespace-ended", (("name", each), ("server", server))) for each in found),
+        deadline,
+        waits_for=f"namespace {' and '.join(found)} to be gone",
+        server=server,
+        watch=(NAMESPACES,),
     )
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 Object = dict[str, Any]
 
-OK, CREATED, FORBIDDEN, CONFLICT = 200, 201, 403, 409
+OK, CREATED, FORBIDDEN = 200, 201, 403
 INSECURE = ".spec.insecureSkipTLSVerify"
 _SERVICE_WATCH = (
     "/apis/discovery.k8s.io/v1/namespaces/{}/endpointslices?labelSelector=kubernetes.io/service-name={}"

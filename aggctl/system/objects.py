@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from aggctl.core.fields import MANAGER, kept, restored, restored_owners, stamps
+from aggctl.core.fields import MANAGER, restored, restored_owners, stamps
 from aggctl.core.plan import ObjectChange, canonical
 from aggctl.core.text import clean
 from aggctl.errors import Failed, Refused
@@ -147,32 +147,32 @@ class Objects:
         return True
 
     def _restore(self, path: str, live: dict[str, Any] | None, before: dict[str, Any]) -> bool:
-        """Put an object back as it was; False where it was written meanwhile."""
+        """Put an object back as it was; False where it was written or deleted meanwhile."""
         if live is None:
             body = before | {"metadata": before["metadata"] | {"managedFields": None}}
             answer = self._send("POST", f"{path.rpartition('/')[0]}?{self._as}", body)
         else:
             body = restored(live, before, self.manager)
             answer = self._send("PUT", f"{path}?{self._as}", body)
-        if answer.status == CONFLICT:
+        if answer.status == CONFLICT or (live and answer.status == NOT_FOUND):
             return False
-        self._restore_owners(path, _good(answer, f"restore {path}"), before)
-        return True
+        return self._restore_owners(path, _good(answer, f"restore {path}"), before)
 
-    def _restore_owners(self, path: str, live: dict[str, Any] | None, before: dict[str, Any]) -> None:
+    def _restore_owners(self, path: str, live: dict[str, Any] | None, before: dict[str, Any]) -> bool:
         """Give its fields back to who owned them: to the server, what was put back is ours now."""
         for _ in range(TRIES):
             if live is None:
-                return
+                break
             metadata = {
                 "managedFields": restored_owners(live, before, self.manager),
                 "resourceVersion": live["metadata"]["resourceVersion"],
             }
             answer = self._send("PATCH", path, {"metadata": metadata}, MERGE)
-            if answer.status != CONFLICT:
+            if answer.status not in (CONFLICT, NOT_FOUND):
                 _good(answer, f"restore the field managers of {path}")
-                return
+                return True
             live = self.read(path)
+        return False
 
     def _half_restored(self, live: dict[str, Any] | None, change: ObjectChange) -> bool:
         """Whether an interrupted run restored the content, and not yet its owners.
@@ -225,11 +225,6 @@ class Objects:
         except ValueError:
             found = {"message": clean(content)}
         return Answer(status, found if isinstance(found, dict) else {})
-
-
-def backup_of(live: dict[str, Any]) -> bytes:
-    """The blob that an object is restored from."""
-    return canonical(kept(live))
 
 
 def _good(answer: Answer, what: str, also: tuple[int, ...] = ()) -> dict[str, Any]:

@@ -146,7 +146,11 @@ def _handshake(address: str, name: str, authority: str) -> ServedSeen | Unknown:
     except ssl.SSLError as error:
         return ServedSeen(b"", f"no TLS handshake: {clean(error.reason or str(error))}")
     except OSError as error:
-        return Unknown(f"{address} cannot be dialled from here: {clean(error.strerror or str(error))}")
+        silent = "it takes the connection and says nothing" if isinstance(error, TimeoutError) else ""
+        said = silent or clean(error.strerror or str(error))
+        if refused := _dial(address):
+            return Unknown(f"{address} cannot be dialled from here: {refused}")
+        return ServedSeen(b"", f"no TLS handshake: {said}")
     if not authority:
         return ServedSeen(certificate, "there is no CA to verify it by")
     try:

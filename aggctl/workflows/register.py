@@ -8,8 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from aggctl.core import pki
-from aggctl.core.namespaces import NAMESPACES, ours_and_ending
-from aggctl.core.plan import Condition, Gate
+from aggctl.core.namespaces import end_of, ours_and_ending
 from aggctl.core.register_plan import (
     Rehearsed,
     final_gate,
@@ -93,7 +92,8 @@ def register(ports: Ports, wanted: Wanted, manner: Manner) -> Report:
     _refuse_without_consent(rehearsed, wanted, manner)
     if not manner.confirm(planned):
         return replace(planned, outcome="refused", summary=("Nothing was changed.",), changes=())
-    return _apply(ports, plan, sight, planned, manner, minted)
+    done = _apply(ports, plan, sight, planned, manner, minted)
+    return replace(done, summary=(*closed, *done.summary))
 
 
 def _see(ports: Ports, wanted: Wanted, manner: Manner, now: datetime) -> Sight:
@@ -104,14 +104,7 @@ def _see(ports: Ports, wanted: Wanted, manner: Manner, now: datetime) -> Sight:
     ending, _ = settle(lambda snapshot: ours_and_ending(snapshot, server, names), ports.look, snapshot)
     if not ending or manner.dry_run:
         return sight
-    conditions = (Condition("namespace-ended", (("name", each), ("server", server))) for each in ending)
-    gate = Gate(
-        tuple(conditions),
-        wanted.deadline,
-        waits_for=f"namespace {' and '.join(ending)} to be gone",
-        server=server,
-        watch=(NAMESPACES,),
-    )
+    gate = end_of(ending, server, wanted.deadline)
     ports.progress.begin(f"waiting for {gate.waits_for}", gate.deadline)
     try:
         wait_for(gate, ports)

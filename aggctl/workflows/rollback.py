@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from aggctl.core.cluster_view import ServiceOf, aggregated_apis
+from aggctl.core.namespaces import NAMESPACES, end_of
 from aggctl.core.node import cached_manifest, secure_port, server_url
 from aggctl.core.plan import Change, FileChange, FolderChange, ObjectChange, inverse, inverse_plan
 from aggctl.core.report import Report, ShownChange
@@ -20,7 +21,7 @@ from aggctl.workflows.execute import (
     report_of,
     to_mend,
 )
-from aggctl.workflows.gates import as_finding, first_unmet
+from aggctl.workflows.gates import GateFailed, as_finding, first_unmet, wait_for
 from aggctl.workflows.inhabited import inhabited
 from aggctl.workflows.observe import settle
 
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
     from aggctl.core.snapshot import Snapshot, Stamp
     from aggctl.system.journal import Entry
     from aggctl.system.ports import Ports
+
+NAMESPACE_SECONDS = 60.0
+"""A namespace ends within some seconds, where nothing holds it."""
 
 
 def rollback(ports: Ports, confirm: Callable[[Report], bool], *, dry_run: bool, force: bool) -> Report:
@@ -55,6 +59,7 @@ def rollback(ports: Ports, confirm: Callable[[Report], bool], *, dry_run: bool, 
         return planned
     if not confirm(planned):
         return replace(planned, outcome="refused", summary=("Nothing was changed.",), changes=())
+    _await_namespaces(plan, ports)
     with ports.journal.locked():
         newest = ports.journal.last_applied()
         if ports.journal.open_entry() or newest is None or newest.identity != entry.identity:
@@ -144,6 +149,31 @@ def _without_inhabited(plan: Plan, ports: Ports) -> tuple[Plan, tuple[Finding, .
     stays = inhabited((step.change for step in plan.steps), ports)
     steps = tuple(step for step in plan.steps if step.change.path not in stays)
     return replace(plan, steps=steps), tuple(stays.values())
+
+
+def _await_namespaces(plan: Plan, ports: Ports) -> None:
+    """One that is still being deleted cannot be made again; Refused where it does not end."""
+    made = [
+        step.change.path
+        for step in plan.steps
+        if isinstance(step.change, ObjectChange) and step.change.before is None
+    ]
+    names = [name for place, _, name in (path.rpartition("/") for path in made) if place == NAMESPACES]
+    if not names:
+        return
+    gate = end_of(names, ports.objects.server, NAMESPACE_SECONDS)
+    ports.progress.begin(f"waiting for {gate.waits_for}", gate.deadline)
+    try:
+        wait_for(gate, ports)
+    except GateFailed as failed:
+        ports.progress.failed(failed.finding.message)
+        found = failed.finding
+        raise Refused(
+            found.code,
+            f"{found.message} and cannot be made again yet; nothing was changed",
+            do=f"see what it waits for: {found.fix}",
+        ) from failed
+    ports.progress.done()
 
 
 def _refuse_third_states(entry: Entry, ports: Ports) -> None:

@@ -6,16 +6,17 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from aggctl.core.apiservers import roster
+from aggctl.core.findings import Finding
 from aggctl.core.report import Report
 from aggctl.core.unregistration import Leaving, plan_leaving, see_leaving, shown, went_on
 from aggctl.errors import Refused
+from aggctl.system.signals import Stopped
 from aggctl.workflows.execute import execute, report_of
 from aggctl.workflows.gates import GateFailed, wait_for
 from aggctl.workflows.observe import settle
 from aggctl.workflows.open_change import close_or_mend
 
 if TYPE_CHECKING:
-    from aggctl.core.findings import Finding
     from aggctl.system.ports import Ports
     from aggctl.workflows.register import Manner
 
@@ -43,7 +44,8 @@ def unregister(
         return planned
     if not manner.confirm(planned):
         return replace(planned, outcome="refused", summary=("Nothing was changed.",), changes=())
-    return _apply(ports, names, leaving, planned, stale=stale, deadline=deadline)
+    done = _apply(ports, names, leaving, planned, stale=stale, deadline=deadline)
+    return replace(done, summary=(*closed, *done.summary))
 
 
 def _apply(
@@ -83,8 +85,23 @@ def _wait_for_stuck(ports: Ports, leaving: Leaving, deadline: float) -> tuple[Fi
     except GateFailed as failed:
         ports.progress.failed(failed.finding.message)
         return (failed.finding,)
+    except Stopped as stopped:
+        ports.progress.failed(f"interrupted by {stopped}")
+        return (_not_seen(leaving, stopped),)
     ports.progress.done(", ".join(dict.fromkeys(name for name, _ in leaving.stuck)))
     return ()
+
+
+def _not_seen(leaving: Leaving, stopped: Stopped) -> Finding:
+    """What is done stays done; only that the namespaces go on was not seen."""
+    names = ", ".join(dict.fromkeys(name for name, _ in leaving.stuck))
+    return Finding(
+        code="interrupted",
+        severity="warning",
+        subject=f"Namespace {names}",
+        message=f"interrupted by {stopped}; what is done stays done, how {names} goes on was not seen",
+        fix=f"kubectl get namespace {names.replace(',', '')}",
+    )
 
 
 def _look(ports: Ports, names: tuple[str, ...], *, stale: bool) -> Leaving:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from typing import Any
 
 import pytest
@@ -317,7 +318,7 @@ def test_undoing_changes_neither_of_what_it_is_given() -> None:
 X, Y = {"name": "x"}, {"name": "y"}
 A: Object = {"f:a": {}}
 AB: Object = {"f:a": {"f:b": {}}}
-NAMED: Object = {"f:a": {'k:{"name":"x"}': {".": {}, "f:name": {}}}}
+ITEM: Object = {"f:a": {'k:{"name":"x"}': {".": {}, "f:name": {}}}}
 
 
 @pytest.mark.parametrize(
@@ -330,12 +331,12 @@ NAMED: Object = {"f:a": {'k:{"name":"x"}': {".": {}, "f:name": {}}}}
         (AB, {"a": {"b": 1}}, {"a": {}}, {"a": {}}),
         (AB, {}, {"a": {"b": 1, "other": 2}}, {"a": {"b": 1}}),
         (AB, {"a": "text"}, {"a": {"b": 1}}, {"a": {"b": 1}}),
-        (NAMED, {"a": [X]}, {}, {}),
-        (NAMED, {"a": [X, Y]}, {}, {"a": [Y]}),
-        (NAMED, {"a": [X | {"n": 1}]}, {"a": [X | {"n": 2}]}, {"a": [X | {"n": 1}]}),
-        (NAMED, {"a": [Y]}, {"a": [X | {"n": 2}]}, {"a": [Y, X | {"n": 2}]}),
-        (NAMED, {}, {"a": [X, Y]}, {"a": [X]}),
-        (NAMED, {}, {}, {}),
+        (ITEM, {"a": [X]}, {}, {}),
+        (ITEM, {"a": [X, Y]}, {}, {"a": [Y]}),
+        (ITEM, {"a": [X | {"n": 1}]}, {"a": [X | {"n": 2}]}, {"a": [X | {"n": 1}]}),
+        (ITEM, {"a": [Y]}, {"a": [X | {"n": 2}]}, {"a": [Y, X | {"n": 2}]}),
+        (ITEM, {}, {"a": [X, Y]}, {"a": [X]}),
+        (ITEM, {}, {}, {}),
     ],
     ids=[
         "a value",
@@ -390,10 +391,17 @@ def test_items_come_back_in_their_order_as_a_variable_may_name_one_before_it(
     assert restored(given_live, given_before)["env"] == env(result)["env"]
 
 
-def test_elements_of_a_set_come_back_in_their_order() -> None:
-    then = by(entry("aggctl", {"f:s": {'v:"a"': {}, 'v:"b"': {}}}))
-    now = by(entry("aggctl", {"f:s": {'v:"b"': {}}}))
-    assert restored({"s": ["b", "z"]} | now, {"s": ["a", "b"]} | then)["s"] == ["a", "b", "z"]
+def test_items_that_others_changed_keep_their_place() -> None:
+    others = [{"name": "B", "value": "2"}, {"name": "C", "value": "3"}]
+    found = restored({"env": others} | by(HELM), env("ABC") | env_of_ours("A"))["env"]
+    assert found == [{"name": "A"}, *others]
+
+
+@pytest.mark.parametrize(("one", "two", "three"), [("a", "b", "c"), (1, 2, 3)])
+def test_elements_of_a_set_come_back_in_their_order(one: Any, two: Any, three: Any) -> None:
+    ours: list[Object] = [{f"v:{json.dumps(each)}": {} for each in some} for some in ([one, two], [two])]
+    then, now = (by(entry("aggctl", {"f:s": each})) for each in ours)
+    assert restored({"s": [two, three]} | now, {"s": [one, two]} | then)["s"] == [one, two, three]
 
 
 HAD_ADDRESS = {
@@ -410,8 +418,16 @@ OF_HELM = entry("helm", {"f:spec": {"f:selector": {}}})
             HAD_ADDRESS["spec"],
         ),
         ({"type": "ExternalName"}, {"clusterIP": "10.0.0.1", "type": "ClusterIP", "dns": {"ttl": 5}}),
+        (
+            {"type": "ExternalName", "dns": "odd"},
+            {"clusterIP": "10.0.0.1", "type": "ClusterIP", "dns": "odd"},
+        ),
     ],
-    ids=["what nobody owned and the server took away", "but not what another took away"],
+    ids=[
+        "what nobody owned and the server took away",
+        "but not what another took away",
+        "nor into what is of another shape now",
+    ],
 )
 def test_what_comes_back_with_our_fields(spec: Object, result: Object) -> None:
     then = by(OF_HELM, entry("aggctl", {"f:spec": {"f:type": {}}}))
@@ -427,6 +443,7 @@ TAKEN = entry("helm", {"f:spec": {"f:selector": {}}})
 GIVEN = entry("helm", {"f:metadata": {"f:labels": {"f:app": {}}}})
 BOTH = entry("helm", GIVEN["fieldsV1"] | TAKEN["fieldsV1"])
 FORCED = entry("aggctl", {"f:metadata": {"f:labels": {"f:app": {}, "f:x": {}}}, "f:spec": {"f:ports": {}}})
+NAMED = entry("aggctl", {"f:ports": {next(iter(port_fields(443))): {".": {}, "f:name": {}}}})
 LATER = {"time": "2026-06-02T12:00:00Z"}
 OLD = entry("old", {"f:spec": {}}, "Update", apiVersion="v1beta1")
 
@@ -442,6 +459,7 @@ OLD = entry("old", {"f:spec": {}}, "Update", apiVersion="v1beta1")
         ([FORCED], [GIVEN], [GIVEN]),
         ([FORCED], [HELM], [entry("helm", GIVEN["fieldsV1"])]),
         ([FORCED], [TAKEN], []),
+        ([NAMED], [entry("helm", {"f:ports": port_fields(443)})], [NAMED | {"manager": "helm"}]),
         ([entry("aggctl", {}), TAKEN | LATER], [HELM], [TAKEN | LATER]),
         ([FORCED, TAKEN | LATER], [], [TAKEN | LATER]),
         ([FORCED, STATUS], [GIVEN], [GIVEN, STATUS]),
@@ -457,6 +475,7 @@ OLD = entry("old", {"f:spec": {}}, "Update", apiVersion="v1beta1")
         "another who lost all gets it back",
         "another who lost more gets back what was taken",
         "another who left by itself stays away",
+        "another who had an item gets back that and what was taken in it",
         "what another gave up it does not get back",
         "another who came later stays",
         "the one who writes status stays",

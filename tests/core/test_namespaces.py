@@ -15,6 +15,7 @@ from aggctl.core.findings import Finding, NotChecked, Passed
 from aggctl.core.namespaces import (
     NAMESPACES,
     STUCK,
+    end_of,
     foreign_objects,
     not_empty,
     ours_and_ending,
@@ -329,6 +330,17 @@ def test_a_namespace_has_ended_where_it_is_gone_or_another_took_its_name(
     found = cluster().answering({SHOP: answer}).ask(lambda snapshot: evaluate(condition, snapshot))
     assert isinstance(found, expected)
     assert not isinstance(found, Finding) or (found.code, found.hopeless) == ("namespace-terminating", False)
+
+
+def test_the_end_of_several_namespaces_is_waited_for_one_after_the_other() -> None:
+    gate = end_of(("shop", "mall"), SERVER, 60.0)
+    ended = cluster().answering({SHOP: None})
+    verdicts = [ended.ask(lambda snapshot, each=each: evaluate(each, snapshot)) for each in gate.conditions]
+    assert verdicts == [
+        Passed("namespace shop is not being deleted"),
+        Passed("namespace mall is not being deleted"),
+    ]
+    assert (gate.waits_for, gate.watch) == ("namespace shop and mall to be gone", (NAMESPACES,))
 
 
 # --- going on --------------------------------------------------------------------------------------------

@@ -5,14 +5,13 @@ from __future__ import annotations
 import base64
 import datetime as dt
 from datetime import timedelta
-from functools import cache
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID, NameOID
-from support.clusters import OTHER_SERVING_CA, SERVING_CA, serving
+from support.clusters import OTHER_SERVING_CA, SERVING_CA, below, serving
 from support.snapshots import CA, NOW, OTHER_CA, authority, certificate, leaf
 
 from aggctl.core import pki
@@ -209,25 +208,6 @@ def test_other_extensions_do_not_matter() -> None:
 
 
 # --- serving ---------------------------------------------------------------------------------------------
-
-
-@cache
-def below(ca: pki.KeyPair, name: str, *, days: int = -30, lifetime: int = 365) -> pki.KeyPair:
-    """An intermediate CA that `ca` signed."""
-    key, above = ec.generate_private_key(ec.SECP256R1()), x509_of(ca)
-    begin = NOW + timedelta(days=days)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]))
-        .issuer_name(above.subject)
-        .public_key(key.public_key())
-        .serial_number(8)
-        .not_valid_before(begin)
-        .not_valid_after(begin + timedelta(days=lifetime))
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(pki.load_key(ca.key), hashes.SHA256())
-    )
-    return pki.KeyPair(made.public_bytes(serialization.Encoding.PEM), pkcs8(key))
 
 
 ROOT, MIDDLE = SERVING_CA, below(SERVING_CA, "middle")

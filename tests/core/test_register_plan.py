@@ -81,7 +81,7 @@ def unchanged(of: Object) -> Rehearsed:
 
 
 def changed(of: Object, **more: Any) -> Rehearsed:
-    return rehearsed(of, stored(of, spec={"port": 1}), stored(of, spec={"port": 2}), **more)
+    return rehearsed(of, stored(of, spec={"port": 1}), stored(of, version=8, spec={"port": 2}), **more)
 
 
 EVERYTHING = created(namespace(), SECRET, DEPLOYMENT, service(), api_service(), api_service(NEXT))
@@ -194,12 +194,18 @@ def test_a_server_in_the_cluster_is_waited_for_once_by_watching_it_its_pods_and_
     gate = workload_gate(SIGHT, WANTED, EVERYTHING)
     assert listed(gate.conditions) == WORKLOADS
     assert (gate.deadline, gate.server, gate.watch) == (90.0, SERVER, WORKLOAD_PATHS)
+    assert gate.waits_for == "the server's Pods"
 
 
 def test_a_server_elsewhere_is_waited_for_by_its_endpoints_alone() -> None:
     gate = workload_gate(SIGHT, WANTED, created(service(), api_service(port=8443)))
     assert listed(gate.conditions) == [("endpoints-ready", "shop", "things", "8443", SERVER)]
-    assert gate.watch == WORKLOAD_PATHS[2:]
+    assert (gate.watch, gate.waits_for) == (WORKLOAD_PATHS[2:], "the Service")
+
+
+def test_an_object_of_another_kind_that_names_a_service_waits_for_none() -> None:
+    odd = service() | {"spec": {"service": {"namespace": "shop", "name": "things"}}}
+    assert workload_gate(SIGHT, WANTED, created(odd)).conditions == ()
 
 
 def test_the_pods_of_a_deployment_without_labels_are_watched_with_all_others() -> None:
@@ -326,7 +332,11 @@ def test_a_change_is_shown_as_a_diff_of_what_people_wrote() -> None:
     lines = shown.diff.splitlines()
     assert '-  "port": 1' in lines
     assert '+  "port": 2' in lines
-    assert not any(word in shown.diff for word in ("managedFields", "resourceVersion", "status"))
+    assert not any(word in shown.diff for word in ("time", "resourceVersion", "status"))
+
+
+def test_a_rehearsal_shows_no_content() -> None:
+    assert "c2VjcmV0" not in repr(rehearsed(SECRET, stored(SECRET)))
 
 
 def test_of_a_changed_secret_no_content_is_shown() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.clusters import api_service, cluster, namespace, path, service
@@ -27,6 +27,9 @@ from aggctl.core.registration import Minted, Sight, Wanted
 from aggctl.core.resources import Located, target_of
 from aggctl.core.serving_need import Serving
 from aggctl.core.snapshot import NotKnown, ObjectAt, Unknown
+
+if TYPE_CHECKING:
+    from aggctl.core.snapshot import Snapshot
 
 Object = dict[str, Any]
 
@@ -179,6 +182,25 @@ def test_a_version_that_serves_nothing_has_no_row(answer: Any) -> None:
     first, *table = served(seen, answer, answer)
     assert first.endswith("answers through 2 kube-apiservers.")
     assert table == ["NAME   KIND   NAMESPACED   VERBS"]
+
+
+@pytest.mark.parametrize(("count", "more"), [(100, ()), (101, ("… and 1 more",)), (350, ("… and 250 more",))])
+def test_of_very_many_resources_the_first_hundred_are_shown(count: int, more: tuple[str, ...]) -> None:
+    resources = [{"name": f"r{each}", "kind": "Thing", "verbs": "odd"} for each in range(count)]
+    lines = served(sight(), {"resources": resources}, None)
+    assert lines[2:102] == tuple(f"r{each}".ljust(7) + "Thing   false" for each in range(100))
+    assert lines[102:] == more
+
+
+def test_all_versions_are_asked_side_by_side() -> None:
+    rounds = []
+
+    def look(snapshot: Snapshot) -> tuple[str, ...]:
+        rounds.append(1)
+        return served_resources(snapshot, sight())
+
+    cluster().ask(look)
+    assert len(rounds) == 2
 
 
 def test_what_a_version_serves_is_not_made_up_where_it_does_not_answer() -> None:

@@ -50,6 +50,12 @@ NAME, NEXT = "v1.things.example", "v1beta1.things.example"
 PEER = "https://10.0.0.12:6443"
 FORBIDDEN = Unknown("forbidden", "no-rights-in-cluster")
 SET = (namespace(), service(), api_service())
+LIKE_AN_API: Object = {
+    "apiVersion": "apps/v1",
+    "kind": "Deployment",
+    "metadata": {"name": "things", "namespace": "shop"},
+    "spec": {"service": {"name": "things"}},
+}
 ENDING = {"deletionTimestamp": "2026-06-01T11:00:00Z"}
 EXPIRED = authority("expired CA", days=-400, lifetime=30)
 
@@ -129,14 +135,40 @@ def test_what_has_to_be_seen_and_may_not_be_is_no_pass(question: Any) -> None:
     [
         ((namespace("mall"), service(namespace="mall")), "mall"),
         ((service("other", "mall"), service()), "shop"),
+        ((LIKE_AN_API | {"metadata": {"name": "things", "namespace": "mall"}},), "shop"),
         ((), "shop"),
     ],
-    ids=["that of the Service among the objects", "never that of another Service", "else the wanted one"],
+    ids=[
+        "that of the Service among the objects",
+        "never that of another Service",
+        "never that of another kind",
+        "else the wanted one",
+    ],
 )
 def test_a_service_that_is_named_without_a_namespace_gets_one(objects: tuple[Object, ...], home: str) -> None:
     bare = api_service(service={"name": "things"})
     found = sight(ready(namespace(), namespace("mall"), service()), wanted(*objects, bare))
     assert found.objects[-1].object["spec"]["service"] == {"name": "things", "namespace": home}
+
+
+def test_any_number_of_versions_namespaces_and_kube_apiservers_is_looked_at_side_by_side() -> None:
+    addresses = [f"10.0.0.{each}" for each in range(60)]
+    accounts: list[Object] = [
+        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "a", "namespace": f"n{each}"}}
+        for each in range(60)
+    ]
+    spaces = [namespace(each["metadata"]["namespace"]) for each in accounts]
+    versions = [api_service(f"v{each}.things.example") for each in range(1, 61)]
+    scene = ready().object(KUBERNETES_SLICES, slices(*addresses, https=6443))
+    scene = scene.answering({MayGet("/metrics", f"https://{each}:6443"): True for each in addresses})
+    found = sight(scene, wanted(*SET, *spaces, *accounts, *versions))  # gives up after 50 rounds
+    assert (len(found.apis), len(found.metered), found.problems) == (60, 60, ())
+
+
+def test_an_object_of_another_kind_with_a_service_is_no_api() -> None:
+    found = sight(ready(), wanted(*SET, LIKE_AN_API))
+    assert found.objects[-1].object == LIKE_AN_API
+    assert set(found.apis) == {NAME}
 
 
 def test_an_apiservice_that_names_no_service_is_left_as_it_is() -> None:
@@ -161,6 +193,12 @@ def test_with_the_layer_off_it_points_to_enable() -> None:
     ("scene", "objects", "code", "subject"),
     [
         (ready(service()), (api_service(), service()), "namespace-missing", "Namespace shop"),
+        (
+            ready(service()),
+            (api_service(), service(), service("shop")),
+            "namespace-missing",
+            "Namespace shop",
+        ),
         (ready(namespace(**ENDING)), SET, "namespace-terminating", "Namespace shop"),
         (
             ready(namespace(**ENDING), service()),
@@ -169,7 +207,7 @@ def test_with_the_layer_off_it_points_to_enable() -> None:
             "Namespace shop",
         ),
     ],
-    ids=["missing", "terminating, and to be made", "terminating, and used"],
+    ids=["missing", "missing, whatever is called so", "terminating, and to be made", "terminating, and used"],
 )
 def test_a_namespace_that_is_missing_or_going_stands_in_the_way(
     scene: Scene, objects: tuple[Object, ...], code: str, subject: str
@@ -382,8 +420,9 @@ def test_a_server_that_runs_gets_its_pair_where_it_reads_it() -> None:
     assert sight(scene, RUNS).servings == (Serving(AT, "mint", MOUNTED, because="there is none yet"),)
 
 
-def test_where_nobody_knows_that_place_it_is_refused_with_the_reason() -> None:
-    found = problem(behind(), RUNS)
+@pytest.mark.parametrize("tls", ["self", ""], ids=["as asked", "where nothing is said"])
+def test_where_nobody_knows_that_place_it_is_refused_with_the_reason(tls: str) -> None:
+    found = problem(behind(), replace(RUNS, tls=Tls(tls)))
     assert (found.code, found.subject) == ("serving-secret-unknown", "Service shop/things")
     assert found.message == "nobody knows where its server reads its certificate: it has no Pods"
 
@@ -613,6 +652,11 @@ def test_another_field_manager_s_own_no_is_not_ours() -> None:
     assert "insecureSkipTLSVerify" not in complete(of, manager="pipeline")[-1]["spec"]
 
 
+def test_an_object_of_another_kind_with_a_service_gets_no_certificate() -> None:
+    odd = LIKE_AN_API | {"spec": {"service": {"name": "things", "namespace": "shop"}}}
+    assert complete(seen_so(odd, servings=(KEEP,))) == [odd]
+
+
 def test_an_api_whose_certificate_is_not_ours_to_settle_is_left_as_it_is() -> None:
     other = api_service("v1.other.example", "mall/other", caBundle="b2xk")
     assert complete(seen_so(other, servings=(KEEP,))) == [other]
@@ -620,6 +664,11 @@ def test_an_api_whose_certificate_is_not_ours_to_settle_is_left_as_it_is() -> No
 
 def test_no_service_has_no_certificate() -> None:
     assert seen_so(servings=(KEEP,)).serving(None) is None
+
+
+def test_neither_what_is_wanted_nor_what_was_seen_shows_the_users_secrets() -> None:
+    hidden = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}, "data": {"key": "c2VjcmV0"}}
+    assert "c2VjcmV0" not in f"{wanted(hidden)!r} {seen_so(hidden, apis={NAME: hidden})!r}"
 
 
 # --- what is applied -------------------------------------------------------------------------------------
@@ -724,7 +773,7 @@ def test_an_object_is_ours_where_aggctl_makes_or_made_it(found: Object | None, o
         (namespace(), None, False),
         (namespace(labels={"a": "b"}), there(), False),
         (namespace() | {"spec": {}}, there(), False),
-        (service(), there(), False),
+        (namespace() | {"kind": "ClusterRole"}, there(), False),
     ],
     ids=["another's", "ours", "not there", "with labels", "with a spec", "no Namespace"],
 )

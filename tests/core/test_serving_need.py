@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import base64
 from dataclasses import replace
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.clusters import OTHER_SERVING_CA, SERVING_CA, api_service, cluster, pair_seen, serving
+from support.clusters import OTHER_SERVING_CA, SERVING_CA, api_service, below, cluster, pair_seen, serving
 from support.snapshots import NOW, SERVER, authority
 
 from aggctl.core.extension import NO_SECRET, PairPlace, ServiceAt, Tls
@@ -250,7 +249,8 @@ def test_a_new_pair_goes_to_its_secret_or_to_files(
 # --- the user's own Secret -------------------------------------------------------------------------------
 
 SECRET = Tls("secret", "mine")
-SELF_SIGNED = authority("things.shop.svc")
+SELF_SIGNED, MIDDLE = authority("things.shop.svc"), below(SERVING_CA, "middle")
+NAMESAKE = serving(ca=authority("things"))
 
 
 def chain(*pairs: KeyPair) -> KeyPair:
@@ -262,9 +262,17 @@ def chain(*pairs: KeyPair) -> KeyPair:
     [
         (pair_seen(GOOD), CA),
         (pair_seen(chain(GOOD, SERVING_CA), b""), CA),
+        (pair_seen(chain(serving(ca=MIDDLE), MIDDLE), b""), MIDDLE.certificate),
         (pair_seen(SELF_SIGNED, b""), SELF_SIGNED.certificate),
+        (pair_seen(NAMESAKE, b""), NAMESAKE.certificate),
     ],
-    ids=["with ca.crt", "with its CA at the end of the chain", "signed by itself"],
+    ids=[
+        "with ca.crt",
+        "with its CA at the end of the chain",
+        "with an intermediate CA at the end",
+        "signed by itself",
+        "signed by one of its own name",
+    ],
 )
 def test_a_secret_that_verifies_is_used_as_it_is(secret: PairSeen, bundle: bytes) -> None:
     assert decide(SECRET, secret=secret) == Serving(AT, "keep", PairPlace("mine"), bundle.decode())
@@ -328,7 +336,8 @@ def test_a_bundle_has_each_ca_once_in_order() -> None:
 def test_what_expired_is_not_trusted_any_more() -> None:
     names = [each.common_name for each in still_trusted((CA + DEAD).decode(), NOW)]
     assert names == ["things-ca"]
-    assert still_trusted(CA.decode(), NOW + timedelta(days=4000)) == []
+    (authority,) = read_certificates(CA)
+    assert still_trusted(CA.decode(), authority.not_after) == []
 
 
 @pytest.mark.parametrize("bundle", ["", "no PEM"])

@@ -115,6 +115,13 @@ def test_what_goes_is_shown_with_the_service_that_served_it() -> None:
     )
 
 
+def test_what_goes_does_not_show_the_content_of_a_secret() -> None:
+    secret = SECRET | {"data": {"tls.key": "c2VjcmV0"}}
+    found = leaving(with_apis(registered(inventory=(SECRET,)), objects=(secret,)), NAME)
+    assert len(found.objects) == 1
+    assert "c2VjcmV0" not in repr(found)
+
+
 @pytest.mark.parametrize("answer", [None, {"items": None}], ids=["no such kind", "no items"])
 def test_where_no_apiservice_is_nothing_goes(answer: Any) -> None:
     assert leaving(cluster().object(API_SERVICES, answer), NAME).apis == ()

@@ -10,13 +10,14 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.clusters import api_service, service
-from support.controllers import ADMISSION, NAMESPACES, WORKLOADS, controllers
+from support.controllers import ADMISSION, NAMESPACES, WORKLOADS, controllers, standing
 from support.kube import API_SERVICES, Kube
 from support.nodes import AGGCTL, Node
 from support.played_kubelet import PlayedKubelet, Status, deaf_place, played_kubelet, running, waiting
@@ -36,13 +37,10 @@ IMAGE = "registry.example/things:1"
 SHOP = "shop"
 """A namespace of somebody else, in which Pods have to be `restricted`."""
 
-MADE = "made"
-"""A namespace that aggctl makes."""
-
 LONG = ("--timeout", "10m")
 """A deadline that no test waits for: who comes back within SECONDS did not wait for it."""
 
-SECONDS = 90.0
+SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -122,11 +120,11 @@ def made_place(
 def place(made_place: Place) -> Iterator[Place]:
     """The place with Pods that stay as they are made; a test leaves every object of the cluster as it was."""
     made_place.kubelet.status, made_place.kubelet.log = None, ()
-    before = made_place.kube.everything()
+    before = standing(made_place.kube)
     yield made_place
     with suppress(AssertionError):  # what differs is told below
-        eventually(lambda: made_place.kube.everything() == before, "everything is put back", within=30)
-    assert made_place.kube.everything() == before
+        eventually(lambda: standing(made_place.kube) == before, "everything is put back", within=30)
+    assert standing(made_place.kube) == before
 
 
 # --- in the safe order -------------------------------------------------------------------------------------
@@ -138,15 +136,20 @@ def test_the_api_service_comes_after_available_pods_and_ready_endpoints_and_goes
     """Every APIService that does not answer hurts the whole cluster, if only for a moment."""
     since = place.kube.get(API_SERVICES)["metadata"]["resourceVersion"]
     place.kubelet.status = running(place.address)
-    status, report = place.report(*place.words(SHOP), "--timeout", "6s")
+    status, report = place.report(*place.words(SHOP), "--timeout", "5s")
     assert (status, report["outcome"]) == (1, "rolled-back")
     assert [finding["code"] for finding in report["findings"]] == ["api-not-available"]
     assert f"dial tcp {place.address}:{place.port}: connect: " in report["findings"][0]["message"]
-    deployments = place.events(f"/apis/apps/v1/namespaces/{SHOP}/deployments", since)
+    collections = (
+        f"/apis/apps/v1/namespaces/{SHOP}/deployments",
+        f"/apis/discovery.k8s.io/v1/namespaces/{SHOP}/endpointslices",
+        API_SERVICES,
+    )
+    with ThreadPoolExecutor() as side_by_side:
+        deployments, slices, apis = side_by_side.map(lambda each: place.events(each, since), collections)
     available = [at for at, each in deployments if each["status"].get("availableReplicas") == 2]
-    slices = place.events(f"/apis/discovery.k8s.io/v1/namespaces/{SHOP}/endpointslices", since)
     ready = [at for at, each in slices if any(one["conditions"]["ready"] for one in each["endpoints"] or ())]
-    registered = [at for at, each in place.events(API_SERVICES, since) if each["metadata"]["name"] == API]
+    registered = [at for at, each in apis if each["metadata"]["name"] == API]
     assert max(available[0], ready[0]) < registered[0]
 
 
@@ -252,32 +255,32 @@ def test_no_time_at_all_is_one_look_and_a_report(place: Place) -> None:
 
 
 def test_an_interrupt_while_waiting_puts_everything_back_also_the_namespace(place: Place) -> None:
-    with place.waiting_for_pods(MADE) as run:
+    with place.waiting_for_pods("interrupted") as run:
         run.send_signal(signal.SIGINT)
         assert run.wait(SECONDS) == 130
     assert place.history()[0] == "rolled-back"
 
 
 def test_a_namespace_stays_in_which_others_have_put_something_meanwhile(place: Place) -> None:
-    theirs = f"/api/v1/namespaces/{MADE}/configmaps/theirs"
-    with place.waiting_for_pods(MADE, "-o", "json") as run:
+    theirs = "/api/v1/namespaces/shared/configmaps/theirs"
+    with place.waiting_for_pods("shared", "-o", "json") as run:
         place.apply(theirs, "v1", "ConfigMap")
         run.send_signal(signal.SIGINT)
         said, _ = run.communicate(timeout=SECONDS)
     found = {finding["subject"]: finding["message"] for finding in json.loads(said)["findings"]}
-    assert "ConfigMap theirs" in found[f"Namespace {MADE}"]
-    namespace = place.kube.get(f"/api/v1/namespaces/{MADE}")
-    place.kube.delete(f"/api/v1/namespaces/{MADE}")
+    assert "ConfigMap theirs" in found["Namespace shared"]
+    namespace = place.kube.get("/api/v1/namespaces/shared")
+    place.kube.delete("/api/v1/namespaces/shared")
     assert run.returncode == 130
     assert namespace["status"]["phase"] == "Active"
 
 
 def test_after_a_kill_the_next_run_puts_back_what_was_half_done_and_goes_on(place: Place) -> None:
-    with place.waiting_for_pods(MADE) as run:
+    with place.waiting_for_pods("killed") as run:
         run.kill()
     assert place.history()[0] == "open"
     place.kubelet.status, code, _ = HOPELESS["image that was tried often"]
-    again = place.node.aggctl("register", *place.words(MADE), *LONG, timeout=SECONDS)
+    again = place.node.aggctl("register", *place.words("killed"), *LONG, timeout=SECONDS)
     assert again.returncode == 1, again.stderr
     assert "was interrupted half-way; it was put back first" in again.stderr
     assert f"({code})" in again.stdout

@@ -6,6 +6,9 @@ from datetime import timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.x509.oid import NameOID
 from support.snapshots import NOW, ON, Scene, authority
 
 from aggctl.core import pki
@@ -124,6 +127,25 @@ def serving(
         algorithm="ECDSA-P256",
         lifetime=timedelta(days=lifetime),
     )
+
+
+@cache
+def below(ca: KeyPair, name: str, *, days: int = -30, lifetime: int = 365) -> KeyPair:
+    """An intermediate CA that `ca` signed; the same one each time."""
+    above, begin = x509.load_pem_x509_certificate(ca.certificate), NOW + timedelta(days=days)
+    key = pki.load_key(authority(name).key)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]))
+        .issuer_name(above.subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(begin)
+        .not_valid_after(begin + timedelta(days=lifetime))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(pki.load_key(ca.key), hashes.SHA256())
+    )
+    return pki.KeyPair(made.public_bytes(serialization.Encoding.PEM), authority(name).key)
 
 
 def pair_seen(

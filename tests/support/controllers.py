@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,6 +16,7 @@ from aggctl.sandbox import components
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from support.kube import Kube
     from support.sandboxes import Running
 
 NAME = "kube-controller-manager"
@@ -30,8 +33,24 @@ GRACE = 10.0
 _SYNCED = '"Caches are synced"'
 
 
+@dataclass(frozen=True)
+class Controllers:
+    """The process with the controllers."""
+
+    process: subprocess.Popen[bytes]
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """They see and do nothing meanwhile."""
+        self.process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.process.send_signal(signal.SIGCONT)
+
+
 @contextmanager
-def controllers(running: Running, *names: str) -> Iterator[None]:
+def controllers(running: Running, *names: str) -> Iterator[Controllers]:
     """These controllers at a sandbox's kube-apiserver, each of them at work; ended by its own pid."""
     program = components.find(components.COMPONENTS[NAME])
     if program is None:
@@ -57,9 +76,17 @@ def controllers(running: Running, *names: str) -> Iterator[None]:
             f"{NAME} works",
         )
         assert process.poll() is None, log.read_text()
-        yield
+        yield Controllers(process)
     finally:
         _end(process)
+
+
+def standing(kube: Kube) -> dict[str, str]:
+    """Every object of a cluster, but for namespaces that are being deleted and what is in them."""
+    items = kube.get("/api/v1/namespaces")["items"]
+    going = {each["metadata"]["name"] for each in items if each["metadata"].get("deletionTimestamp")}
+    objects = ((*key.partition(" ")[2].split("/", 1), key, at) for key, at in kube.everything().items())
+    return {key: at for namespace, name, key, at in objects if (namespace or name) not in going}
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -2,23 +2,43 @@
 
 from __future__ import annotations
 
+import base64
 import errno
+import json
 import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.https import Https, authority, https, leaf
 
-from aggctl.core.snapshot import AskAs, ClockSkew, ObjectAt, ReadyAt, Unknown, WhoSeen
+from aggctl.core import pki
+from aggctl.core.fields import CREATED
+from aggctl.core.snapshot import (
+    AskAs,
+    ClockSkew,
+    MayGet,
+    MetadataIn,
+    ObjectAt,
+    PairAt,
+    PairSeen,
+    PodLog,
+    Question,
+    ReadyAt,
+    UnavailableApis,
+    Unknown,
+    WhoSeen,
+)
 from aggctl.system import cluster as cluster_module
 from aggctl.system.cluster import Cluster
 from aggctl.system.files import Files
-from aggctl.system.kubeconfig import Credentials
+from aggctl.system.kubeconfig import Credentials, find_credentials
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from http.server import BaseHTTPRequestHandler
     from pathlib import Path
+
+    from support.sandboxes import Running
 
     from aggctl.core.pki import KeyPair
 
@@ -246,3 +266,164 @@ def test_a_key_is_read_below_the_root_only(server: Https, tmp_path: Path) -> Non
     answer = ask(server, root).look(AskAs(server.address, "/pki/leaf.crt", "/pki/leaf.key"))
     assert isinstance(answer, Unknown)
     assert server.asked == []
+
+
+# --- rights, collections, the gauge, logs ------------------------------------------------------------------
+
+METRICS = b"""\
+# HELP aggregator_unavailable_apiservice [ALPHA] Gauge of APIServices which are marked as unavailable
+# TYPE aggregator_unavailable_apiservice gauge
+aggregator_unavailable_apiservice{name="v1.apps"} 0
+aggregator_unavailable_apiservice{name="v1beta1.metrics.k8s.io"} 1
+aggregator_unavailable_apiservice{name="v1.late.example.com"} 1e+00
+# TYPE aggregator_unavailable_apiservice_total counter
+aggregator_unavailable_apiservice_total{name="v1.apps",reason="FailedDiscoveryCheck"} 7
+x_aggregator_unavailable_apiservice{name="v1.x"} 1
+apiserver_request_total{code="200",resource="apiservices",verb="GET"} 12
+"""
+
+
+def test_the_gauge_of_each_api_is_read_and_nothing_else(server: Https, tmp_path: Path) -> None:
+    server.says("/metrics", 200, METRICS)
+    assert ask(server, tmp_path).look(UnavailableApis(server.address)) == {
+        "v1.apps": False,
+        "v1beta1.metrics.k8s.io": True,
+        "v1.late.example.com": True,
+    }
+
+
+def test_without_aggregated_apis_there_is_no_gauge(server: Https, tmp_path: Path) -> None:
+    server.says("/metrics", 200, b"process_start_time_seconds 1.7e+09\n")
+    assert ask(server, tmp_path).look(UnavailableApis(server.address)) == {}
+
+
+@pytest.mark.parametrize(
+    ("body", "may"),
+    [
+        ({"status": {"allowed": True}}, True),
+        ({"status": {"allowed": False, "denied": True}}, False),
+        ({"status": {"allowed": False, "evaluationError": "no RBAC"}}, False),
+        ({"status": {}}, False),
+        ({}, False),
+    ],
+)
+def test_a_right_is_had_where_the_server_says_so(
+    server: Https, tmp_path: Path, body: dict[str, Any], may: bool
+) -> None:
+    server.says(ACCESS, 201, body)
+    assert ask(server, tmp_path).look(MayGet("/metrics", server.address)) is may
+    method, _, asked = server.asked[0]
+    assert method == "POST"
+    assert json.loads(asked["body"])["spec"] == {"nonResourceAttributes": {"path": "/metrics", "verb": "get"}}
+
+
+def test_of_a_collection_only_the_metadata_is_asked_for(server: Https, tmp_path: Path) -> None:
+    found = {"kind": "PartialObjectMetadataList", "items": [{"metadata": {"name": "a"}}]}
+    server.says("/api/v1/secrets", 200, found)
+    assert ask(server, tmp_path).look(MetadataIn("/api/v1/secrets", server.address)) == found
+    accepted = server.asked[0][2]["Accept"]
+    assert accepted == "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+
+
+LOG = "/api/v1/namespaces/shop/pods/web-1/log?container=web&tailLines=12&limitBytes=16384&previous="
+
+
+@pytest.mark.parametrize("previous", [False, True])
+def test_the_last_lines_of_a_container_come_fit_to_show(
+    server: Https, tmp_path: Path, previous: bool
+) -> None:
+    server.says(LOG + str(previous).lower(), 200, b"first\n\n\x1b[31mred\x1b[0m\x00\xff\n" + b"x" * 600)
+    said = ask(server, tmp_path).look(PodLog("shop", "web-1", "web", previous, server.address))
+    assert said[:2] == ("first", "red \ufffd")
+    assert (len(said), len(said[2])) == (3, 500)
+
+
+def questions(address: str) -> list[tuple[str, Question]]:
+    """Each question whose answer needs a right, with its path."""
+    return [
+        ("/metrics", UnavailableApis(address)),
+        (ACCESS, MayGet("/metrics", address)),
+        ("/api/v1/secrets", MetadataIn("/api/v1/secrets", address)),
+        (SECRET, PairAt("shop", "tls", address)),
+        (f"{LOG}false", PodLog("shop", "web-1", "web", False, address)),
+    ]
+
+
+@pytest.mark.parametrize("number", range(5), ids=["gauge", "right", "metadata", "pair", "log"])
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [(401, "kubeconfig-not-accepted"), (403, "no-rights-in-cluster"), (500, "apiserver-not-ready")],
+)
+def test_what_may_not_be_seen_is_unknown_and_why(
+    server: Https, tmp_path: Path, number: int, status: int, code: str
+) -> None:
+    path, question = questions(server.address)[number]
+    server.says(path, status, {"kind": "Status", "message": "the words of the server"})
+    assert "the words of the server" in reason(ask(server, tmp_path).look(question), code)
+
+
+# --- serving pairs -----------------------------------------------------------------------------------------
+
+SECRET = "/api/v1/namespaces/shop/secrets/tls"  # noqa: S105 -- its path
+PAIR = leaf(authority("kubernetes"), "web.shop.svc", "server", "web.shop.svc")
+
+
+def secret(data: dict[str, bytes], **metadata: Any) -> dict[str, Any]:
+    encoded = {name: base64.b64encode(content).decode() for name, content in data.items()}
+    return {"kind": "Secret", "metadata": {"name": "tls", **metadata}, "data": encoded}
+
+
+WHOLE = {"tls.crt": PAIR.certificate, "tls.key": PAIR.key, "ca.crt": b"a CA"}
+KEY = pki.public_key_of(PAIR.key)
+
+
+@pytest.mark.parametrize(
+    ("found", "seen"),
+    [
+        (secret(WHOLE), PairSeen(PAIR.certificate, b"a CA", KEY, (), False)),
+        (secret(WHOLE, annotations={CREATED: "x"}), PairSeen(PAIR.certificate, b"a CA", KEY, (), True)),
+        (secret({"tls.crt": PAIR.certificate}), PairSeen(PAIR.certificate, b"", "", ("tls.key",), False)),
+        (secret({"tls.key": PAIR.key, "tls.crt": b""}), PairSeen(b"", b"", KEY, ("tls.crt",), False)),
+        (secret({"tls.crt": b"x", "tls.key": b"y"}), PairSeen(b"x", b"", "", (), False)),
+        ({"kind": "Secret", "metadata": {}}, PairSeen(b"", b"", "", ("tls.crt", "tls.key"), False)),
+    ],
+    ids=["whole", "of aggctl", "no key", "no certificate", "a key that is none", "empty"],
+)  # fmt: skip
+def test_a_pair_is_seen_without_its_key(
+    server: Https, tmp_path: Path, found: dict[str, Any], seen: PairSeen
+) -> None:
+    server.says(SECRET, 200, found)
+    answer = ask(server, tmp_path).look(PairAt("shop", "tls", server.address))
+    assert answer == seen
+    assert PAIR.key.decode().splitlines()[1] not in repr(answer)
+
+
+def test_a_secret_that_is_not_there_is_none(server: Https, tmp_path: Path) -> None:
+    assert ask(server, tmp_path).look(PairAt("shop", "tls", server.address)) is None
+
+
+@pytest.mark.parametrize(
+    "body", [b'{"kind": "Secret", "metadata": {}, "data": {"tls.key": "a"}}', b"[]", b"{"]
+)
+def test_what_is_no_secret_is_unknown(server: Https, tmp_path: Path, body: bytes) -> None:
+    server.says(SECRET, 200, body)
+    assert isinstance(ask(server, tmp_path).look(PairAt("shop", "tls", server.address)), Unknown)
+
+
+# --- a real one --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.controlplane
+def test_a_real_kube_apiserver_answers_as_the_one_above(shared_sandbox: Running) -> None:
+    kubeconfig = str(shared_sandbox.sandbox.kubeconfig)
+    cluster = Cluster(lambda: find_credentials(kubeconfig, "", ""), Files("/"))
+    server = shared_sandbox.sandbox.url
+    assert cluster.look(MayGet("/metrics", server)) is True
+    assert cluster.look(UnavailableApis(server))["v1.apps"] is False
+    found = cluster.look(MetadataIn("/apis/apiregistration.k8s.io/v1/apiservices", server))
+    assert found["kind"] == "PartialObjectMetadataList"
+    assert {tuple(sorted(each)) for each in found["items"]} == {("apiVersion", "kind", "metadata")}
+    assert cluster.look(MetadataIn("/apis/none.example.com/v1/things", server)) is None
+    assert cluster.look(PairAt("default", "none", server)) is None
+    log = cluster.look(PodLog("default", "none", "none", False, server))
+    assert 'pods "none" not found' in reason(log, "apiserver-not-ready")

@@ -4,18 +4,33 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import ssl
 import subprocess
 import sys
+import threading
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from support.https import authority
 from support.rights import as_nobody, public_folder
 
-from aggctl.core.snapshot import ArgumentsAccepted, ContainerLogs, Dial, LogSeen, Processes, Unknown
+from aggctl.core import pki
+from aggctl.core.snapshot import (
+    ArgumentsAccepted,
+    ContainerLogs,
+    Dial,
+    Handshake,
+    LogSeen,
+    Processes,
+    ServedSeen,
+    Unknown,
+)
+from aggctl.system import probes
 from aggctl.system.probes import LOG_LINES, Probes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 WAIT = "import sys; print('up', flush=True); sys.stdin.read()"
@@ -104,6 +119,153 @@ def test_a_port_that_listens_can_be_dialled_and_a_closed_one_says_why(
         address = f"{host}:{listener.getsockname()[1]}"
         assert Probes().look(Dial(address)) == ""
     assert "refused" in Probes().look(Dial(address))
+
+
+# --- TLS --------------------------------------------------------------------------------------------------
+
+NAME = "hello.default.svc"
+WRONG_NAME = f"Hostname mismatch, certificate is not valid for '{NAME}'"
+CA, OTHER = authority("extension"), authority("other")
+
+
+def serving(name: str = NAME, *, ca: pki.KeyPair = CA, days: int = 0, **more: Any) -> pki.KeyPair:
+    """A serving pair that is valid for one day, from `days` days hence."""
+    options: dict[str, Any] = {"usage": "server", "sans": (name,), "algorithm": "ECDSA-P256"} | more
+    begin, day = datetime.now(UTC) + timedelta(days=days), timedelta(days=1)
+    return pki.issue(ca, name, begin, lifetime=day, **options)
+
+
+@contextlib.contextmanager
+def listening(serve: Callable[[socket.socket], object]) -> Iterator[str]:
+    """A port of the loopback; each connection is served, then closed."""
+
+    def accept() -> None:
+        with contextlib.suppress(OSError):  # the listener was closed
+            while True:
+                connection, _ = listener.accept()
+                with connection, contextlib.suppress(OSError):
+                    serve(connection)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=accept)
+        thread.start()
+        try:
+            yield f"127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            thread.join()
+
+
+@contextlib.contextmanager
+def tls_server(pair: pki.KeyPair, folder: Path, clients: pki.KeyPair | None = None) -> Iterator[str]:
+    """A server that shows this pair, and with `clients` demands certificates of that CA."""
+    (folder / "tls.pem").write_bytes(pair.certificate + pair.key)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "tls.pem")
+    if clients:
+        context.verify_mode = ssl.CERT_REQUIRED
+        context.load_verify_locations(cadata=clients.certificate.decode())
+
+    def serve(connection: socket.socket) -> None:
+        with context.wrap_socket(connection, server_side=True) as tls:
+            tls.recv(1)
+
+    with listening(serve) as address:
+        yield address
+
+
+def shaken(address: str, *, name: str = NAME, ca: bytes = CA.certificate) -> ServedSeen:
+    seen = Probes().look(Handshake(address, name, ca.decode()))
+    assert isinstance(seen, ServedSeen), seen
+    return seen
+
+
+@pytest.mark.parametrize(
+    ("pair", "ca", "problem"),
+    [
+        (serving(), CA.certificate, ""),
+        (serving(), OTHER.certificate + CA.certificate, ""),
+        (serving(), OTHER.certificate, "unable to get local issuer certificate"),
+        (serving(ca=OTHER), CA.certificate, "unable to get local issuer certificate"),
+        (serving("other.default.svc"), CA.certificate, WRONG_NAME),
+        (serving(sans=()), CA.certificate, WRONG_NAME),
+        (serving(sans=("*.default.svc",)), CA.certificate, ""),
+        (serving(days=-2), CA.certificate, "certificate has expired"),
+        (serving(days=2), CA.certificate, "certificate is not yet valid"),
+        (serving(usage="client"), CA.certificate, "unsuitable certificate purpose"),
+        (serving(), b"", "there is no CA to verify it by"),
+        (serving(), b"no PEM", "cadata does not contain a certificate"),
+    ],
+    ids=[
+        "verified",
+        "verified by one CA of two",
+        "another CA",
+        "signed by another CA",
+        "another name",
+        "its name as common name only",
+        "a wildcard",
+        "expired",
+        "of the future",
+        "for clients",
+        "no CA",
+        "a CA that is none",
+    ],
+)  # fmt: skip
+def test_a_serving_certificate_is_seen_and_judged(
+    pair: pki.KeyPair, ca: bytes, problem: str, tmp_path: Path
+) -> None:
+    with tls_server(pair, tmp_path) as address:
+        seen = shaken(address, ca=ca)
+    assert (seen.certificate, problem in seen.problem, bool(seen.problem)) == (
+        pair.certificate,
+        True,
+        bool(problem),
+    ), seen.problem
+
+
+def test_a_server_that_demands_a_client_certificate_is_judged_all_the_same(tmp_path: Path) -> None:
+    with tls_server(serving(), tmp_path, clients=OTHER) as address:
+        assert shaken(address).problem == ""
+        assert shaken(address, ca=OTHER.certificate).problem != ""
+
+
+@pytest.mark.parametrize(
+    ("answer", "problem"),
+    [
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "no TLS handshake: "),
+        (b"\x15\x03\x03\x00\x02\x02\x28", "no TLS handshake: "),
+        (b"", "no TLS handshake: "),
+    ],
+    ids=["plain HTTP", "an alert", "nothing"],
+)
+def test_what_is_no_tls_is_said(answer: bytes, problem: str) -> None:
+    def serve(connection: socket.socket) -> None:
+        connection.recv(4096)
+        connection.sendall(answer)
+
+    with listening(serve) as address:
+        seen = shaken(address)
+    assert seen.certificate == b""
+    assert seen.problem.startswith(problem)
+    assert len(seen.problem) > len(problem)
+
+
+def test_a_server_that_takes_the_connection_and_says_nothing_is_given_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(probes, "DIAL_SECONDS", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        seen = shaken(f"127.0.0.1:{listener.getsockname()[1]}")
+    assert seen == ServedSeen(b"", "no TLS handshake: it takes the connection and says nothing")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "nowhere.invalid"])
+def test_an_endpoint_that_cannot_be_dialled_is_unknown(host: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    seen = Probes().look(Handshake(f"{host}:{port}", NAME, CA.certificate.decode()))
+    assert isinstance(seen, Unknown)
+    assert seen.reason.startswith(f"{host}:{port} cannot be dialled from here: ")
 
 
 # --- logs -------------------------------------------------------------------------------------------------
