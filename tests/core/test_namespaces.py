@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -332,14 +333,12 @@ def test_a_namespace_has_ended_where_it_is_gone_or_another_took_its_name(
     assert not isinstance(found, Finding) or (found.code, found.hopeless) == ("namespace-terminating", False)
 
 
-def test_the_end_of_several_namespaces_is_waited_for_one_after_the_other() -> None:
+def test_the_end_of_several_namespaces_is_one_gate() -> None:
     gate = end_of(("shop", "mall"), SERVER, 60.0)
     ended = cluster().answering({SHOP: None})
-    verdicts = [ended.ask(lambda snapshot, each=each: evaluate(each, snapshot)) for each in gate.conditions]
-    assert verdicts == [
-        Passed("namespace shop is not being deleted"),
-        Passed("namespace mall is not being deleted"),
-    ]
+    for name, condition in zip(("shop", "mall"), gate.conditions, strict=True):
+        verdict = ended.ask(partial(evaluate, condition))
+        assert verdict == Passed(f"namespace {name} is not being deleted")
     assert (gate.waits_for, gate.watch) == ("namespace shop and mall to be gone", (NAMESPACES,))
 
 
