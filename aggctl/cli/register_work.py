@@ -88,6 +88,7 @@ def register(
             namespace=typed.namespace,
             places=request.places,
             outside=pairs.read() if pairs else None,
+            folder=pairs is not None,
             notes=request.findings,
             take_over=typed.take_over,
             force_conflicts=typed.force_conflicts,
@@ -236,6 +237,12 @@ def _extension(typed: Typed) -> e.Extension:
 
 def _server(typed: Typed, api: e.Api) -> tuple[e.ServiceAt, e.Image | e.External | None]:
     if typed.service:
+        if typed.how.mode == "cert-manager":
+            raise _usage(
+                "way-not-understood",
+                "--tls cert-manager has to know which Secret the server reads, and --service does not tell",
+                "--image or -f with cert-manager; or --tls secret=NAME, the Secret that cert-manager fills",
+            )
         return e.parse_service(typed.service), None
     default = e.name_of_image(typed.image) if typed.image else e.name_of_image(api.group.replace(".", "-"))
     namespace, name = typed.namespace, e.parse_name(typed.name or default, "--name")

@@ -58,7 +58,8 @@ class Wanted:
     """What is to be registered, and how far aggctl may go.
 
     `objects` are all but certificates. `places` says for a Service where its server reads its pair; where it
-    does not, the running Pods do. `outside` is the pair of a server outside the cluster, if it has one.
+    does not, the running Pods do. `outside` is the pair of a server outside the cluster, if it has one, and
+    `folder` whether it is known where it reads that.
     """
 
     objects: tuple[Object, ...] = field(repr=False)
@@ -66,6 +67,7 @@ class Wanted:
     namespace: str
     places: Mapping[ServiceAt, PairPlace]
     outside: KeyPair | None = None
+    folder: bool = False
     notes: tuple[Finding, ...] = ()
     take_over: bool = False
     force_conflicts: bool = False
@@ -89,8 +91,9 @@ class Sight:
     problems: tuple[Finding, ...]
 
     def serving(self, service: ServiceAt | None) -> Serving | None:
-        """The certificate of a Service."""
-        return next((each for each in self.servings if each.service == service), None)
+        """The certificate of a Service, whichever of its ports an APIService names."""
+        name = service.dns if service else ""
+        return next((each for each in self.servings if each.service.dns == name), None)
 
 
 def see(snapshot: Snapshot, wanted: Wanted, server: str, now: datetime) -> Sight:
@@ -112,7 +115,7 @@ def see(snapshot: Snapshot, wanted: Wanted, server: str, now: datetime) -> Sight
         one = _serving(snapshot, server, each, at, lives, wanted, now)
         if isinstance(one, Finding):
             found += [one] if one not in found else []
-        elif one.service not in [known.service for known in servings]:
+        elif one.service.dns not in [known.service.dns for known in servings]:
             servings.append(one)
     if wanted.tls.mode == "cert-manager" and snapshot.object(CERT_MANAGER, server) is None:
         found.insert(0, _no_cert_manager())  # that its kind is unknown follows from it
@@ -360,6 +363,7 @@ def _serving(
         live=next((live for live in lives.values() if _serves(at, live)), None),
         place=place,
         outside=wanted.outside,
+        folder=wanted.folder,
         now=now,
     )
 
@@ -369,6 +373,8 @@ def _asked(snapshot: Snapshot, server: str, at: ServiceAt, tls: Tls, declared: O
     if (tls.mode or default_mode(declared)) not in ("self", "secret", "cert-manager"):
         return PairPlace("")
     found = place_of_running(snapshot, server, at)
+    if isinstance(found, str) and tls.mode == "secret":
+        return PairPlace(tls.name)  # the user says so, and what is served will be looked at
     if isinstance(found, str):
         return _finding(
             "serving-secret-unknown",

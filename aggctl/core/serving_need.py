@@ -73,11 +73,13 @@ def serving_of(
     live: Object | None,
     place: PairPlace,
     outside: KeyPair | None,
+    folder: bool,
     now: datetime,
 ) -> Serving | Finding:
     """Decide for one Service; `declared` and `live` are one of its APIServices as asked for and as it is.
 
-    `place` is where the server reads its pair; one outside the cluster may have `outside` already.
+    `place` is where the server reads its pair; one outside the cluster may have `outside` already, and with
+    `folder` can be given another.
     """
     published = ca_bundle_of(live) if live else ""
     mode = tls.mode or default_mode(declared)
@@ -91,7 +93,7 @@ def serving_of(
         case "secret":
             return _by_secret(service, tls.name, snapshot.pair(service.namespace, tls.name, server), now)
     if not place.secret:
-        return _outside(service, outside, published, now)
+        return _outside(service, outside, published, now, folder=folder)
     pair = snapshot.pair(service.namespace, place.secret, server)
     return _self_made(service, place, pair, published, now)
 
@@ -169,13 +171,15 @@ def _top_of(chain: bytes) -> str:
     return last.pem.decode() if last.is_ca or last.issuer == last.subject else ""
 
 
-def _outside(service: ServiceAt, pair: KeyPair | None, published: str, now: datetime) -> Serving:
+def _outside(
+    service: ServiceAt, pair: KeyPair | None, published: str, now: datetime, *, folder: bool
+) -> Serving:
     """A server outside the cluster: its pair lies in --cert-out, if it lies anywhere that we can see."""
     problem = "there is none yet"
     if pair is not None and published:
         chain = pki.read_certificates(pair.certificate)
         problem = pki.serving_problem(chain, tuple(still_trusted(published, now)), service.dns, now)
-    if published and (pair is None or not problem):
+    if published and (not problem or not folder):
         return Serving(service, "keep", bundle=published)
     return Serving(service, "mint", bundle=published, because=problem)
 

@@ -93,7 +93,13 @@ class PairFolder:
         files = Files(str(self.folder))
         for name, content in contents.items():
             seen = files.read(f"/{name}")
-            after = stamp(content, _MODES[name], os.geteuid(), os.getegid())
+            # A server of another user reads the new key, too, where it read the old one.
+            owner = (
+                (seen.stamp.uid, seen.stamp.gid)
+                if seen and not os.geteuid()
+                else (os.geteuid(), os.getegid())
+            )
+            after = stamp(content, _MODES[name], *owner)
             change = FileChange(f"/{name}", seen.stamp if seen else None, after)
             self._written.append((change, seen.content if seen else b""))
             files.apply(change, content, "register")

@@ -450,6 +450,21 @@ def test_where_it_does_not_matter_nobody_asks(asked: Wanted, how: str) -> None:
     assert (found.problems, [(each.how, each.place) for each in found.servings]) == ((), [(how, NO_SECRET)])
 
 
+def test_a_secret_that_the_user_names_needs_no_place_that_the_pods_tell() -> None:
+    named = behind().answering({PairAt("shop", "theirs", SERVER): seen(created=False)})
+    (found,) = sight(named, replace(RUNS, tls=Tls("secret", "theirs"))).servings
+    assert (found.how, found.place) == ("keep", PairPlace("theirs"))
+
+
+def test_ports_of_one_service_share_a_certificate() -> None:
+    other = ServiceAt("shop", "things", 8443)
+    scene = ready(namespace(), service(ports=[{"port": 443}, {"port": 8443}]))
+    asked = wanted(api_service(), api_service(NEXT, port=8443), places={AT: PLACE, other: PLACE})
+    found = sight(scene, asked)
+    assert [each.service for each in found.servings] == [AT]
+    assert found.serving(other) == found.serving(AT)
+
+
 def test_a_place_that_may_not_be_seen_is_not_known() -> None:
     hidden = behind().answering({ObjectAt(pods_path("shop", {"app": "things"}), SERVER): FORBIDDEN})
     with pytest.raises(NotKnown):
@@ -484,7 +499,7 @@ def test_a_second_registration_keeps_pair_and_bundle() -> None:
 
 
 def test_the_pair_of_a_server_outside_is_kept_where_what_is_published_verifies_it() -> None:
-    asked = wanted(*SET, places={AT: NO_SECRET}, outside=pair())
+    asked = wanted(*SET, places={AT: NO_SECRET}, outside=pair(), folder=True)
     (kept,) = sight(ready(live(bundle=CA)), asked).servings
     (other,) = sight(ready(live(bundle=OTHER_CA)), asked).servings
     assert (kept.how, other.how) == ("keep", "mint")

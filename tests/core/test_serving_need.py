@@ -54,6 +54,7 @@ def decide(
     published: bytes | None = None,
     declared: Object | None = None,
     outside: KeyPair | None = None,
+    folder: bool = False,
 ) -> Serving | Finding:
     """What is decided; `secret` is in the cluster, `published` the caBundle there (None: no APIService)."""
     tls = tls or Tls("self")
@@ -71,6 +72,7 @@ def decide(
                 live=None if published is None else with_bundle(published),
                 place=place,
                 outside=outside,
+                folder=folder or outside is not None,
                 now=NOW,
             )
         )
@@ -228,6 +230,11 @@ def test_a_server_outside_the_cluster_keeps_a_good_pair(
     outside: KeyPair | None, published: bytes | None, serving: Serving
 ) -> None:
     assert decide(place=NO_SECRET, outside=outside, published=published) == serving
+
+
+def test_a_server_outside_the_cluster_gets_another_pair_for_one_that_was_lost() -> None:
+    found = decide(place=NO_SECRET, folder=True, published=CA)
+    assert found == Serving(AT, "mint", bundle=CA.decode(), because="there is none yet")
 
 
 @pytest.mark.parametrize(
