@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 from aggctl.core import pki
 from aggctl.core.extension import Api, Extension, External, ServiceAt, Tls
-from aggctl.core.register_request import of_flags
+from aggctl.core.register.request import of_flags
 from aggctl.sandbox import control_plane
 from aggctl.sandbox.probe import Client
 

@@ -15,8 +15,8 @@ from aggctl.core.apiservers import addresses
 from aggctl.core.manifestset.apiservice import PRIORITIES
 from aggctl.core.manifestset.order import in_namespace
 from aggctl.core.manifestset.reader import read_set
-from aggctl.core.register_request import Request, of_files, of_flags
-from aggctl.core.registration import Wanted
+from aggctl.core.register.request import Request, of_files, of_flags
+from aggctl.core.register.sight import Wanted
 from aggctl.core.report import Report
 from aggctl.core.text import clean
 from aggctl.errors import Refused, UsageError

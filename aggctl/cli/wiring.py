@@ -16,7 +16,7 @@ from aggctl.cli import render, trouble
 from aggctl.cli.options import Output
 from aggctl.cli.progress import ConsoleProgress
 from aggctl.core.fields import MANAGER
-from aggctl.core.snapshot import (
+from aggctl.core.questions import (
     AskAs,
     ClockSkew,
     Existing,
@@ -25,13 +25,13 @@ from aggctl.core.snapshot import (
     KeyAt,
     MayGet,
     MetadataIn,
-    NotKnown,
     ObjectAt,
     PairAt,
     PodLog,
     ReadyAt,
     UnavailableApis,
 )
+from aggctl.core.snapshot import NotKnown
 from aggctl.errors import AggctlError, Interrupted, Refused
 from aggctl.system.clock import Clock
 from aggctl.system.cluster import Cluster
@@ -47,8 +47,8 @@ from aggctl.system.watch import watching
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from aggctl.core.questions import Question
     from aggctl.core.report import Report
-    from aggctl.core.snapshot import Question
 
 ADMIN_CONFIGS = ("/etc/kubernetes/admin.conf", "/etc/kubernetes/super-admin.conf")
 _OF_FILES = (FileAt, KeyAt, FolderAt, Existing)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from aggctl.core.cluster_view import KUBERNETES_SLICES, ready_endpoints
-from aggctl.core.snapshot import NotKnown, ObjectAt, ReadyAt
+from aggctl.core.questions import ObjectAt, ReadyAt
+from aggctl.core.snapshot import NotKnown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from aggctl.core.published import CONFIG_MAP, Published, read_published
-from aggctl.core.snapshot import ClockSkew, Dial, ObjectAt
+from aggctl.core.questions import ClockSkew, Dial, ObjectAt
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,8 +13,9 @@ from aggctl.core.manifest import edit_manifest
 from aggctl.core.need import Need, Wanted, find_need
 from aggctl.core.node import Node, see_node
 from aggctl.core.plan import Condition, FileChange, FolderChange, Gate, Plan, Step, stamp
+from aggctl.core.questions import FolderAt
 from aggctl.core.report import ShownChange
-from aggctl.core.snapshot import FolderAt, NotKnown
+from aggctl.core.snapshot import NotKnown
 from aggctl.core.text import unified_diff
 from aggctl.errors import Refused
 
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from aggctl.core.pki import KeyPair
-    from aggctl.core.snapshot import FolderSeen, ProcessSeen, Snapshot, Stamp, Unknown
+    from aggctl.core.questions import FolderSeen, ProcessSeen, Stamp, Unknown
+    from aggctl.core.snapshot import Snapshot
 
 MINIMUM_MINOR = 7
 """The aggregation layer came with Kubernetes 1.7."""

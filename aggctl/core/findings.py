@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from aggctl.core.snapshot import Unknown
+    from aggctl.core.questions import Unknown
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from aggctl.core.snapshot import FileAt
+from aggctl.core.questions import FileAt
 
 if TYPE_CHECKING:
     from aggctl.core.snapshot import Snapshot

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from aggctl.core import pki
 from aggctl.core.findings import Finding
-from aggctl.core.snapshot import FileAt, FolderAt, KeyAt
+from aggctl.core.questions import FileAt, FolderAt, KeyAt
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
     from aggctl.core.node import Node
     from aggctl.core.pki import Certificate
-    from aggctl.core.snapshot import FileSeen, KeySeen, Snapshot
+    from aggctl.core.questions import FileSeen, KeySeen
+    from aggctl.core.snapshot import Snapshot
 
 KUBEADM_FOLDER = "/etc/kubernetes/pki"
 

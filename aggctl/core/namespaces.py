@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 from aggctl.core.fields import created_stamp
 from aggctl.core.findings import Finding, Passed
 from aggctl.core.plan import Condition, Gate
+from aggctl.core.questions import MetadataIn, ObjectAt
 from aggctl.core.resources import discovery_path, path_of, resources_of, target_of
-from aggctl.core.snapshot import MetadataIn, NotKnown, ObjectAt
+from aggctl.core.snapshot import NotKnown
 from aggctl.core.text import clean
 
 if TYPE_CHECKING:

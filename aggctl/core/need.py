@@ -31,7 +31,7 @@ from aggctl.core.need_findings import (
     no_ca_key,
     orphan,
 )
-from aggctl.core.snapshot import KeySeen, Stamp
+from aggctl.core.questions import KeySeen, Stamp
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,12 +11,13 @@ from aggctl.core.flags import Layer, read_layer
 from aggctl.core.kubelet import StaticPods, static_pods
 from aggctl.core.manifest import is_apiserver_pod, read_manifest
 from aggctl.core.manifest.program import program_index
-from aggctl.core.snapshot import FileAt
+from aggctl.core.questions import FileAt
 from aggctl.errors import Refused
 
 if TYPE_CHECKING:
     from aggctl.core.manifest import Manifest
-    from aggctl.core.snapshot import FileSeen, FolderSeen, ProcessSeen, Snapshot
+    from aggctl.core.questions import FileSeen, FolderSeen, ProcessSeen
+    from aggctl.core.snapshot import Snapshot
 
 DEFAULT_PORT = 6443
 _ANY = frozenset({"", "0.0.0.0", "::"})  # noqa: S104 -- compared with, never bound to

@@ -12,7 +12,7 @@ import json
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from aggctl.core.snapshot import Stamp
+from aggctl.core.questions import Stamp
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from aggctl.core import pki
-from aggctl.core.snapshot import NotKnown, ObjectAt, Unknown
+from aggctl.core.questions import ObjectAt, Unknown
+from aggctl.core.snapshot import NotKnown
 
 if TYPE_CHECKING:
     from aggctl.core.pki import Certificate

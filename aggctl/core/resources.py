@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from aggctl.core.findings import Finding
-from aggctl.core.snapshot import ObjectAt
+from aggctl.core.questions import ObjectAt
 from aggctl.core.text import clean
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from aggctl.core import pki
 from aggctl.core.fields import created_stamp
-from aggctl.core.snapshot import (
+from aggctl.core.questions import (
     PROBE_USER,
     AskAs,
     ClockSkew,

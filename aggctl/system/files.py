@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from aggctl.core import pki
 from aggctl.core.plan import FileChange, FolderChange, ObjectChange, digest
-from aggctl.core.snapshot import (
+from aggctl.core.questions import (
     Existing,
     FileAt,
     FileSeen,

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from aggctl.core.plan import Change
-    from aggctl.core.snapshot import Question
+    from aggctl.core.questions import Question
     from aggctl.system.files import Files
     from aggctl.system.journal import Journal
     from aggctl.system.objects import Objects

@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aggctl.core.snapshot import (
+from aggctl.core.questions import (
     ArgumentsAccepted,
     ContainerLogs,
     Dial,

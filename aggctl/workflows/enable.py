@@ -9,8 +9,8 @@ from aggctl.core import flags as f
 from aggctl.core import pki
 from aggctl.core.enable import Minted, Sight, live_conditions, plan_enable, see, shown_changes
 from aggctl.core.plan import Gate
+from aggctl.core.questions import Unknown
 from aggctl.core.report import Report, ShownChange
-from aggctl.core.snapshot import Unknown
 from aggctl.errors import Refused
 from aggctl.system.journal import KEPT
 from aggctl.workflows.execute import KEPT_NAMES, execute, report_of
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from aggctl.core.need import Wanted
     from aggctl.core.pki import KeyPair
     from aggctl.core.plan import Plan
-    from aggctl.core.snapshot import FileSeen, Question
+    from aggctl.core.questions import FileSeen, Question
     from aggctl.system.ports import Ports
 
 

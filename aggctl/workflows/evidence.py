@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from aggctl.core.checks.workload import last_lines
 from aggctl.core.node import cached_manifest
-from aggctl.core.snapshot import ContainerLogs, FileAt, FileSeen, Unknown
+from aggctl.core.questions import ContainerLogs, FileAt, FileSeen, Unknown
 from aggctl.errors import AggctlError
 from aggctl.workflows.observe import settle
 

@@ -21,7 +21,7 @@ from aggctl.workflows.inhabited import deletes_namespace, inhabited
 
 if TYPE_CHECKING:
     from aggctl.core.plan import Change, Gate, Plan, Step
-    from aggctl.core.snapshot import Stamp
+    from aggctl.core.questions import Stamp
     from aggctl.system.journal import Running
     from aggctl.system.ports import Ports
 

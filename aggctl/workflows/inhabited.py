@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from aggctl.core.fields import stamps
 from aggctl.core.namespaces import NAMESPACES, foreign_objects, not_empty
 from aggctl.core.plan import ObjectChange
-from aggctl.core.registration import api_of
+from aggctl.core.register.sight import api_of
 from aggctl.workflows.observe import settle
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from aggctl.core.findings import Finding
     from aggctl.core.plan import Change
-    from aggctl.core.registration import Object
+    from aggctl.core.register.sight import Object
     from aggctl.system.ports import Ports
 
 

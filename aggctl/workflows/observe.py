@@ -10,7 +10,7 @@ from aggctl.core.snapshot import Snapshot, Unasked
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from aggctl.core.snapshot import Question
+    from aggctl.core.questions import Question
 
 Result = TypeVar("Result")
 

@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING
 
 from aggctl.core import pki
 from aggctl.core.namespaces import end_of, ours_and_ending
-from aggctl.core.register_plan import (
+from aggctl.core.register.plan import (
     Rehearsed,
     final_gate,
     plan_register,
     problems_of,
     shown_changes,
 )
-from aggctl.core.register_words import (
+from aggctl.core.register.sight import Minted, is_ours, prepared, says_nothing, see, with_certificates
+from aggctl.core.register.words import (
     details,
     notes,
     served_resources,
@@ -24,7 +25,6 @@ from aggctl.core.register_words import (
     tries,
     unchanged_reasons,
 )
-from aggctl.core.registration import Minted, is_ours, prepared, says_nothing, see, with_certificates
 from aggctl.core.report import Report
 from aggctl.core.serving import tls_names
 from aggctl.core.snapshot import NotKnown
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from aggctl.core.extension import ServiceAt
     from aggctl.core.plan import Plan
-    from aggctl.core.registration import Object, Sight, Wanted
+    from aggctl.core.register.sight import Object, Sight, Wanted
     from aggctl.core.resources import Located
     from aggctl.system.pairs import PairFolder
     from aggctl.system.ports import Ports

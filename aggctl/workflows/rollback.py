@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 
     from aggctl.core.findings import Finding
     from aggctl.core.plan import Plan
-    from aggctl.core.snapshot import Snapshot, Stamp
+    from aggctl.core.questions import Stamp
+    from aggctl.core.snapshot import Snapshot
     from aggctl.system.journal import Entry
     from aggctl.system.ports import Ports
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from aggctl.core.apiservers import roster
 from aggctl.core.findings import Finding
+from aggctl.core.register.leaving import Leaving, plan_leaving, see_leaving, shown, went_on
 from aggctl.core.report import Report
-from aggctl.core.unregistration import Leaving, plan_leaving, see_leaving, shown, went_on
 from aggctl.errors import Refused
 from aggctl.system.signals import Stopped
 from aggctl.workflows.execute import execute, report_of

@@ -14,8 +14,9 @@ from aggctl.cli.options import Output
 from aggctl.cli.render import report_of_error
 from aggctl.cli.wiring import Manners, run_command
 from aggctl.core.findings import Finding
+from aggctl.core.questions import FileAt, Unknown
 from aggctl.core.report import EXIT_STATUS, Report, ShownChange
-from aggctl.core.snapshot import FileAt, NotKnown, Unknown
+from aggctl.core.snapshot import NotKnown
 from aggctl.errors import AggctlError, Failed, Interrupted, Refused, RollbackIncomplete, UsageError
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ from support.snapshots import ON, PEER, SERVER, Scene, slices
 
 from aggctl.core.apiservers import LEASES, PEER_ADDRESS, Roster, addresses, roster
 from aggctl.core.cluster_view import KUBERNETES_SLICES
-from aggctl.core.snapshot import ObjectAt, Question, ReadyAt, Snapshot, Unasked, Unknown
+from aggctl.core.questions import ObjectAt, Question, ReadyAt, Unknown
+from aggctl.core.snapshot import Snapshot, Unasked
 
 OTHER = f"https://{PEER}:6443"
 DOWN, FORBIDDEN = Unknown("refused"), Unknown("forbidden", "no-rights-in-cluster")

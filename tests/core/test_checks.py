@@ -21,7 +21,7 @@ from aggctl.core.checks import CHECKS, evaluate
 from aggctl.core.findings import Finding, NotChecked, Passed
 from aggctl.core.plan import Condition
 from aggctl.core.published import CONFIG_MAP
-from aggctl.core.snapshot import (
+from aggctl.core.questions import (
     PROBE_USER,
     AskAs,
     ContainerLogs,

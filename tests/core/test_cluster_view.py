@@ -17,7 +17,8 @@ from aggctl.core.cluster_view import (
     see_cluster,
 )
 from aggctl.core.published import CONFIG_MAP, Published, read_published
-from aggctl.core.snapshot import ClockSkew, Dial, NotKnown, ObjectAt, Unknown
+from aggctl.core.questions import ClockSkew, Dial, ObjectAt, Unknown
+from aggctl.core.snapshot import NotKnown
 
 METRICS = "v1beta1.metrics.k8s.io"
 

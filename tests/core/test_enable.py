@@ -34,7 +34,7 @@ from aggctl.core.manifest import read_manifest
 from aggctl.core.need import Wanted
 from aggctl.core.plan import Condition, FileChange, FolderChange, Plan
 from aggctl.core.published import CONFIG_MAP
-from aggctl.core.snapshot import (
+from aggctl.core.questions import (
     ArgumentsAccepted,
     Dial,
     FileAt,

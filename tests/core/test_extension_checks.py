@@ -14,8 +14,8 @@ from aggctl.core.checks.extension import api_service_path, ca_bundle_of, conditi
 from aggctl.core.extension import ServiceAt
 from aggctl.core.findings import Finding, NotChecked, Passed
 from aggctl.core.plan import Condition
+from aggctl.core.questions import Handshake, ObjectAt, ServedSeen, UnavailableApis, Unknown
 from aggctl.core.resources import path_of
-from aggctl.core.snapshot import Handshake, ObjectAt, ServedSeen, UnavailableApis, Unknown
 
 if TYPE_CHECKING:
     from aggctl.core.findings import Verdict

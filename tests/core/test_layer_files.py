@@ -29,7 +29,7 @@ from support.snapshots import (
 from aggctl.core import pki
 from aggctl.core.layer_files import LayerFiles, Place, authority_findings, beside, client_findings, see_files
 from aggctl.core.node import see_node
-from aggctl.core.snapshot import FileAt, FolderAt, FolderSeen
+from aggctl.core.questions import FileAt, FolderAt, FolderSeen
 
 MINIKUBE = "/var/lib/minikube/certs"
 

@@ -23,8 +23,9 @@ from aggctl.core.namespaces import (
     stuck_by,
 )
 from aggctl.core.plan import Condition
+from aggctl.core.questions import MetadataIn, ObjectAt, Unknown
 from aggctl.core.resources import discovery_path, path_of
-from aggctl.core.snapshot import MetadataIn, NotKnown, ObjectAt, Unknown
+from aggctl.core.snapshot import NotKnown
 
 if TYPE_CHECKING:
     from aggctl.core.findings import Verdict

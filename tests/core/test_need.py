@@ -30,7 +30,7 @@ from aggctl.core.manifest import NewMount
 from aggctl.core.need import Need, Wanted
 from aggctl.core.pki import KeyPair
 from aggctl.core.published import CONFIG_MAP
-from aggctl.core.snapshot import ClockSkew, ObjectAt, Unknown
+from aggctl.core.questions import ClockSkew, ObjectAt, Unknown
 
 if TYPE_CHECKING:
     from aggctl.core.enable import Sight

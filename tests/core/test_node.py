@@ -9,7 +9,7 @@ from support.snapshots import MANIFEST, MANIFESTS, OFF, ON, PKI, Scene, file, ma
 
 from aggctl.core.manifest import Manifest, read_manifest
 from aggctl.core.node import Node, runs, secure_port, see_node, server_url
-from aggctl.core.snapshot import FileAt, FolderAt, FolderSeen, Processes, ProcessSeen
+from aggctl.core.questions import FileAt, FolderAt, FolderSeen, Processes, ProcessSeen
 from aggctl.errors import Refused
 
 TEXT = ON.text.encode()

@@ -31,7 +31,7 @@ from aggctl.core.plan import (
     plan_to_json,
     stamp,
 )
-from aggctl.core.snapshot import Stamp
+from aggctl.core.questions import Stamp
 
 WORDS = st.text(max_size=12)
 STAMPS = st.none() | st.builds(

@@ -13,7 +13,7 @@ from aggctl.core.apiservers import Roster
 from aggctl.core.extension import Tls
 from aggctl.core.fields import CREATED, content_stamp, owned_stamp
 from aggctl.core.plan import Condition, ObjectChange, canonical
-from aggctl.core.register_plan import (
+from aggctl.core.register.plan import (
     INSECURE,
     Rehearsed,
     final_gate,
@@ -22,7 +22,7 @@ from aggctl.core.register_plan import (
     shown_changes,
     workload_gate,
 )
-from aggctl.core.registration import Sight, Wanted
+from aggctl.core.register.sight import Sight, Wanted
 from aggctl.core.report import ShownChange
 from aggctl.core.resources import Located, target_of
 

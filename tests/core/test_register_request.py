@@ -13,9 +13,9 @@ from support.snapshots import codes
 from aggctl.core.extension import Api, Extension, External, Image, PairPlace, ServiceAt, Tls
 from aggctl.core.manifestset import Item
 from aggctl.core.podspec import pod_spec
-from aggctl.core.register_request import Request, of_files, of_flags
+from aggctl.core.register.certificates import encoded
+from aggctl.core.register.request import Request, of_files, of_flags
 from aggctl.core.serving import ServingSecret, serving_secret
-from aggctl.core.serving_need import encoded
 from aggctl.core.shapes import title
 
 if TYPE_CHECKING:

@@ -13,8 +13,11 @@ from aggctl.core import pki
 from aggctl.core.apiservers import Roster
 from aggctl.core.extension import NO_SECRET, Api, PairPlace, ServiceAt, Tls
 from aggctl.core.findings import Finding
-from aggctl.core.register_plan import INSECURE, Rehearsed
-from aggctl.core.register_words import (
+from aggctl.core.questions import ObjectAt, Unknown
+from aggctl.core.register.certificates import Serving
+from aggctl.core.register.plan import INSECURE, Rehearsed
+from aggctl.core.register.sight import Minted, Sight, Wanted
+from aggctl.core.register.words import (
     apis_of,
     details,
     notes,
@@ -23,10 +26,8 @@ from aggctl.core.register_words import (
     tries,
     unchanged_reasons,
 )
-from aggctl.core.registration import Minted, Sight, Wanted
 from aggctl.core.resources import Located, target_of
-from aggctl.core.serving_need import Serving
-from aggctl.core.snapshot import NotKnown, ObjectAt, Unknown
+from aggctl.core.snapshot import NotKnown
 
 if TYPE_CHECKING:
     from aggctl.core.snapshot import Snapshot

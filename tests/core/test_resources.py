@@ -8,8 +8,9 @@ import pytest
 from support.clusters import CERT_MANAGER, api_service, cluster, discovery, namespace, service
 from support.snapshots import SERVER, Scene, codes
 
+from aggctl.core.questions import ObjectAt, Unknown
 from aggctl.core.resources import discovery_path, locate, path_of, resources_of, target_of
-from aggctl.core.snapshot import NotKnown, ObjectAt, Snapshot, Unasked, Unknown
+from aggctl.core.snapshot import NotKnown, Snapshot, Unasked
 
 if TYPE_CHECKING:
     from aggctl.core.findings import Finding

@@ -8,7 +8,7 @@ import pytest
 from support.snapshots import SERVER, file
 
 from aggctl.core.plan import stamp
-from aggctl.core.snapshot import (
+from aggctl.core.questions import (
     ArgumentsAccepted,
     AskAs,
     ClockSkew,
@@ -21,21 +21,19 @@ from aggctl.core.snapshot import (
     KeyAt,
     KeySeen,
     LogSeen,
-    NotKnown,
     ObjectAt,
     Processes,
     ProcessSeen,
     ReadyAt,
-    Snapshot,
-    Unasked,
     Unknown,
     WhoSeen,
 )
+from aggctl.core.snapshot import NotKnown, Snapshot, Unasked
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from aggctl.core.snapshot import Question
+    from aggctl.core.questions import Question
 
 READINGS: dict[str, tuple[Question, Any, Callable[[Snapshot], Any]]] = {
     "file": (FileAt("/a"), file(b"x"), lambda seen: seen.file("/a")),

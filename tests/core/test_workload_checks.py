@@ -12,8 +12,8 @@ from aggctl.core.checks import evaluate
 from aggctl.core.checks.workload import endpoints_of, last_lines, pods_path
 from aggctl.core.findings import Finding, NotChecked, Passed
 from aggctl.core.plan import Condition
+from aggctl.core.questions import ObjectAt, PodLog, Unknown
 from aggctl.core.resources import path_of
-from aggctl.core.snapshot import ObjectAt, PodLog, Unknown
 
 if TYPE_CHECKING:
     from aggctl.core.findings import Verdict

@@ -16,15 +16,15 @@ from support.waiting import eventually
 from aggctl.core import pki
 from aggctl.core.flags import AGGREGATION_FLAGS, ROUTING
 from aggctl.core.need import Wanted
-from aggctl.core.snapshot import ArgumentsAccepted, AskAs, WhoSeen
+from aggctl.core.questions import ArgumentsAccepted, AskAs, WhoSeen
 from aggctl.workflows.enable import Manner, enable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from aggctl.core.questions import Question
     from aggctl.core.report import Report
-    from aggctl.core.snapshot import Question
     from aggctl.system.ports import Ports
 
 pytestmark = pytest.mark.controlplane

@@ -28,8 +28,8 @@ from aggctl.core import pki
 from aggctl.core.extension import Extension, ServiceAt, Tls, parse_api, parse_external
 from aggctl.core.fields import CREATED, content_stamp, created_stamp, kept, managers, owned_stamp
 from aggctl.core.plan import ObjectChange, ObjectState, Plan, Step, canonical, digest, inverse
-from aggctl.core.register_request import of_flags
-from aggctl.core.registration import Wanted
+from aggctl.core.register.request import of_flags
+from aggctl.core.register.sight import Wanted
 from aggctl.core.resources import target_of
 from aggctl.errors import Failed, Refused
 from aggctl.system.cluster import JSON, Cluster

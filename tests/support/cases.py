@@ -11,7 +11,7 @@ from support.world import MANIFEST, NAMES, SERVER, World
 
 from aggctl.core import pki
 from aggctl.core.need import Wanted
-from aggctl.core.snapshot import ReadyAt
+from aggctl.core.questions import ReadyAt
 from aggctl.errors import AggctlError
 from aggctl.workflows.enable import Manner, enable
 from aggctl.workflows.rollback import rollback

@@ -12,8 +12,8 @@ from cryptography.x509.oid import NameOID
 from support.snapshots import NOW, ON, Scene, authority
 
 from aggctl.core import pki
+from aggctl.core.questions import PairSeen
 from aggctl.core.resources import discovery_path, path_of
-from aggctl.core.snapshot import PairSeen
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from aggctl.cli.options import Output
 from aggctl.cli.wiring import Access, Manners, node_ports
-from aggctl.core.snapshot import Processes, ProcessSeen, ReadyAt
+from aggctl.core.questions import Processes, ProcessSeen, ReadyAt
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

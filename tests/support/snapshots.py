@@ -18,7 +18,7 @@ from aggctl.core.enable import Sight, see
 from aggctl.core.need import Wanted
 from aggctl.core.plan import stamp
 from aggctl.core.published import CONFIG_MAP
-from aggctl.core.snapshot import (
+from aggctl.core.questions import (
     PROBE_USER,
     ArgumentsAccepted,
     AskAs,
@@ -37,7 +37,6 @@ from aggctl.core.snapshot import (
     ProcessSeen,
     Question,
     ReadyAt,
-    Snapshot,
     Unknown,
     WhoSeen,
 )
@@ -48,6 +47,7 @@ if TYPE_CHECKING:
 
     from aggctl.core.findings import Finding
     from aggctl.core.pki import KeyPair
+    from aggctl.core.snapshot import Snapshot
 
 Result = TypeVar("Result")
 

@@ -24,7 +24,7 @@ import yaml
 from aggctl.core import pki
 from aggctl.core.cluster_view import API_SERVICES, KUBERNETES_SLICES
 from aggctl.core.published import CONFIG_MAP
-from aggctl.core.snapshot import (
+from aggctl.core.questions import (
     ArgumentsAccepted,
     AskAs,
     ClockSkew,

@@ -13,7 +13,7 @@ from support.https import Https, authority, https, leaf
 
 from aggctl.core import pki
 from aggctl.core.fields import CREATED
-from aggctl.core.snapshot import (
+from aggctl.core.questions import (
     AskAs,
     ClockSkew,
     MayGet,

@@ -13,7 +13,7 @@ from support.https import authority
 from support.world import FaultyCalls, tree
 
 from aggctl.core.plan import FileChange, FolderChange, digest, stamp
-from aggctl.core.snapshot import Existing, FileAt, FolderAt, KeyAt, Unknown
+from aggctl.core.questions import Existing, FileAt, FolderAt, KeyAt, Unknown
 from aggctl.system.files import READ_LIMIT, Changed, Files
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from support.https import authority
 from support.rights import as_nobody, public_folder
 
 from aggctl.core import pki
-from aggctl.core.snapshot import (
+from aggctl.core.questions import (
     ArgumentsAccepted,
     ContainerLogs,
     Dial,

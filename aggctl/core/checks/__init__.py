@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from aggctl.core import namespaces
 from aggctl.core.checks import apiserver, extension, workload
 from aggctl.core.findings import Finding, NotChecked, Passed
-from aggctl.core.snapshot import NotKnown, Unknown
+from aggctl.core.questions import Unknown
+from aggctl.core.snapshot import NotKnown
 from aggctl.errors import AggctlError
 
 if TYPE_CHECKING:

@@ -13,12 +13,13 @@ from aggctl.core import pki
 from aggctl.core.findings import Finding, Passed
 from aggctl.core.node import cached_manifest, runs, secure_port
 from aggctl.core.published import read_published
-from aggctl.core.snapshot import PROBE_USER
+from aggctl.core.questions import PROBE_USER
 
 if TYPE_CHECKING:
     from aggctl.core.manifest import Manifest
     from aggctl.core.pki import Certificate
-    from aggctl.core.snapshot import FileSeen, LogSeen, Snapshot
+    from aggctl.core.questions import FileSeen, LogSeen
+    from aggctl.core.snapshot import Snapshot
 
 CREATED = (200, 201)
 CRASHES_BEFORE_GIVING_UP = 3

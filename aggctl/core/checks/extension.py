@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from aggctl.core.checks.workload import endpoints_of
 from aggctl.core.extension import Api, ServiceAt
 from aggctl.core.findings import Finding, Passed
+from aggctl.core.questions import Handshake
 from aggctl.core.resources import path_of
-from aggctl.core.snapshot import Handshake
 from aggctl.core.text import clean
 
 if TYPE_CHECKING:

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from aggctl.core.cluster_view import ready_endpoints
 from aggctl.core.findings import Finding, Passed
+from aggctl.core.questions import PodLog
 from aggctl.core.resources import path_of
-from aggctl.core.snapshot import NotKnown, PodLog
+from aggctl.core.snapshot import NotKnown
 from aggctl.core.text import clean
 
 if TYPE_CHECKING:

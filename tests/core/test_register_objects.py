@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from aggctl.core.extension import Api, Extension, External, Image, ServiceAt, Tls
-from aggctl.core.objects import certificate_for, objects_of, secret_with
+from aggctl.core.register.objects import certificate_for, objects_of, secret_with
 from aggctl.core.shapes import at, title
 
 Object = dict[str, Any]

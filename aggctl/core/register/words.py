@@ -6,17 +6,17 @@ from typing import TYPE_CHECKING
 
 from aggctl.core import pki
 from aggctl.core.findings import Finding
-from aggctl.core.registration import api_of
+from aggctl.core.questions import ObjectAt
+from aggctl.core.register.sight import api_of
 from aggctl.core.resources import path_of, resources_of
-from aggctl.core.snapshot import ObjectAt
 from aggctl.core.text import clean
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from aggctl.core.extension import Api, ServiceAt
-    from aggctl.core.register_plan import Rehearsed
-    from aggctl.core.registration import Minted, Sight, Wanted
+    from aggctl.core.register.plan import Rehearsed
+    from aggctl.core.register.sight import Minted, Sight, Wanted
     from aggctl.core.snapshot import Snapshot
 
 _HOW = {

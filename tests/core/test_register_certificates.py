@@ -13,7 +13,8 @@ from support.snapshots import NOW, SERVER, authority
 from aggctl.core.extension import NO_SECRET, PairPlace, ServiceAt, Tls
 from aggctl.core.findings import Finding
 from aggctl.core.pki import KeyPair, read_certificates
-from aggctl.core.serving_need import (
+from aggctl.core.questions import PairAt, Unknown
+from aggctl.core.register.certificates import (
     INJECTORS,
     Serving,
     bundle_of,
@@ -23,10 +24,10 @@ from aggctl.core.serving_need import (
     serving_of,
     still_trusted,
 )
-from aggctl.core.snapshot import NotKnown, PairAt, Unknown
+from aggctl.core.snapshot import NotKnown
 
 if TYPE_CHECKING:
-    from aggctl.core.snapshot import PairSeen
+    from aggctl.core.questions import PairSeen
 
 Object = dict[str, Any]
 

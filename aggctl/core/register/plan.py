@@ -11,14 +11,14 @@ from aggctl.core.checks.workload import pods_path
 from aggctl.core.fields import content_stamp, created_stamp, kept, owned_stamp
 from aggctl.core.findings import Finding
 from aggctl.core.plan import Condition, Gate, ObjectChange, ObjectState, Plan, Step, canonical, digest
-from aggctl.core.registration import api_of
+from aggctl.core.register.sight import api_of
 from aggctl.core.report import ShownChange
 from aggctl.core.text import unified_diff
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from aggctl.core.registration import Sight, Wanted
+    from aggctl.core.register.sight import Sight, Wanted
     from aggctl.core.resources import Located
 
 Object = dict[str, Any]

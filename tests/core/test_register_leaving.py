@@ -16,15 +16,17 @@ from aggctl.core.fields import CREATED, content_stamp
 from aggctl.core.namespaces import NAMESPACES, STUCK
 from aggctl.core.plan import Condition, ObjectChange
 from aggctl.core.published import CONFIG_MAP
-from aggctl.core.registration import INVENTORY
+from aggctl.core.questions import MetadataIn, ObjectAt, Unknown
+from aggctl.core.register.leaving import Leaving, plan_leaving, see_leaving, shown, went_on
+from aggctl.core.register.sight import INVENTORY
 from aggctl.core.report import ShownChange
 from aggctl.core.resources import path_of
-from aggctl.core.snapshot import MetadataIn, NotKnown, ObjectAt, Unknown
-from aggctl.core.unregistration import Leaving, plan_leaving, see_leaving, shown, went_on
+from aggctl.core.snapshot import NotKnown
 from aggctl.workflows.observe import settle
 
 if TYPE_CHECKING:
-    from aggctl.core.snapshot import Question, Snapshot
+    from aggctl.core.questions import Question
+    from aggctl.core.snapshot import Snapshot
 
 Object = dict[str, Any]
 

@@ -12,10 +12,12 @@ from aggctl.core.fields import content_stamp, created_stamp, kept, managers
 from aggctl.core.findings import Finding
 from aggctl.core.namespaces import NAMESPACES, foreign_objects, not_empty, stuck_by
 from aggctl.core.plan import Condition, Gate, ObjectChange, ObjectState, Plan, Step, canonical, digest
-from aggctl.core.registration import api_of, inventory_of, layer_findings
+from aggctl.core.questions import ObjectAt
+from aggctl.core.register.preconditions import layer_findings
+from aggctl.core.register.sight import api_of, inventory_of
 from aggctl.core.report import ShownChange
 from aggctl.core.resources import path_of, target_of
-from aggctl.core.snapshot import NotKnown, ObjectAt
+from aggctl.core.snapshot import NotKnown
 from aggctl.core.text import clean
 
 if TYPE_CHECKING:

@@ -12,8 +12,9 @@ from aggctl.core.findings import Finding
 from aggctl.core.manifestset.checks import check_set, service_for
 from aggctl.core.manifestset.model import Item
 from aggctl.core.manifestset.order import apply_order
-from aggctl.core.objects import certificate_for, objects_of
 from aggctl.core.podspec import WhyNot, pod_spec, service_account
+from aggctl.core.register.certificates import default_mode
+from aggctl.core.register.objects import certificate_for, objects_of
 from aggctl.core.serving import (
     ServingSecret,
     container_for,
@@ -23,7 +24,6 @@ from aggctl.core.serving import (
     with_serving_secret,
     workload_for,
 )
-from aggctl.core.serving_need import default_mode
 from aggctl.core.shapes import is_api_service, title, word
 
 if TYPE_CHECKING:

@@ -19,7 +19,9 @@ from aggctl.core.checks.workload import pods_path
 from aggctl.core.cluster_view import KUBERNETES_SLICES
 from aggctl.core.extension import NO_SECRET, Api, PairPlace, ServiceAt, Tls
 from aggctl.core.fields import CREATED
-from aggctl.core.registration import (
+from aggctl.core.questions import MayGet, ObjectAt, PairAt, PairSeen, ReadyAt, Unknown
+from aggctl.core.register.certificates import Serving, encoded
+from aggctl.core.register.sight import (
     INJECT,
     INVENTORY,
     Minted,
@@ -35,8 +37,7 @@ from aggctl.core.registration import (
     with_certificates,
 )
 from aggctl.core.resources import Located, target_of
-from aggctl.core.serving_need import Serving, encoded
-from aggctl.core.snapshot import MayGet, NotKnown, ObjectAt, PairAt, PairSeen, ReadyAt, Unknown
+from aggctl.core.snapshot import NotKnown
 
 if TYPE_CHECKING:
     from aggctl.core.findings import Finding

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
     from aggctl.core.extension import ServiceAt, Tls
     from aggctl.core.pki import Certificate, KeyPair
-    from aggctl.core.snapshot import PairSeen, Snapshot
+    from aggctl.core.questions import PairSeen
+    from aggctl.core.snapshot import Snapshot
 
 Object = dict[str, Any]
 

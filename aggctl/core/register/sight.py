@@ -8,25 +8,38 @@ from typing import TYPE_CHECKING, Any
 
 from aggctl.core.apiservers import Roster, roster
 from aggctl.core.checks.extension import (
-    AUTOMANAGED,
     api_service_path,
     service_of,
 )
 from aggctl.core.checks.workload import newest, pods_path
 from aggctl.core.extension import Api, PairPlace
-from aggctl.core.fields import CREATED, MANAGER, created_stamp, managers, owned_fields
+from aggctl.core.fields import CREATED, MANAGER, created_stamp, owned_fields
 from aggctl.core.findings import Finding
-from aggctl.core.objects import secret_with
 from aggctl.core.podspec import WhyNot
-from aggctl.core.published import read_published
+from aggctl.core.questions import MayGet, ObjectAt
+from aggctl.core.register.certificates import (
+    Serving,
+    bundle_of,
+    default_mode,
+    encoded,
+    serving_of,
+    still_trusted,
+)
+from aggctl.core.register.objects import secret_with
+from aggctl.core.register.preconditions import (
+    finding,
+    layer_findings,
+    namespace_findings,
+    no_cert_manager,
+    owner_findings,
+    serves,
+    service_findings,
+)
 from aggctl.core.resources import Located, locate, path_of, target_of
 from aggctl.core.serving import container_for, serving_secret
-from aggctl.core.serving_need import Serving, bundle_of, default_mode, encoded, serving_of, still_trusted
-from aggctl.core.snapshot import MayGet, ObjectAt
-from aggctl.core.text import clean
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
     from datetime import datetime
 
     from aggctl.core.extension import ServiceAt, Tls
@@ -106,10 +119,10 @@ def see(snapshot: Snapshot, wanted: Wanted, server: str, now: datetime) -> Sight
     names = [each.object["metadata"]["name"] for each, _ in declared]
     snapshot.expect(*(ObjectAt(api_service_path(name), server) for name in names))
     lives = {name: snapshot.object(api_service_path(name), server) for name in names}
-    found = [*problems, *layer_findings(snapshot, server), *_namespaces(snapshot, server, located)]
+    found = [*problems, *layer_findings(snapshot, server), *namespace_findings(snapshot, server, located)]
     for each, at in declared:
-        found += _owner(each, at, lives[each.object["metadata"]["name"]], wanted)
-        found += _service(snapshot, server, each, at, located)
+        found += owner_findings(each, at, lives[each.object["metadata"]["name"]], take_over=wanted.take_over)
+        found += service_findings(snapshot, server, each, at, located)
     servings: list[Serving] = []
     for each, at in declared if not found else ():
         one = _serving(snapshot, server, each, at, lives, wanted, now)
@@ -118,7 +131,7 @@ def see(snapshot: Snapshot, wanted: Wanted, server: str, now: datetime) -> Sight
         elif one.service.dns not in [known.service.dns for known in servings]:
             servings.append(one)
     if wanted.tls.mode == "cert-manager" and snapshot.object(CERT_MANAGER, server) is None:
-        found.insert(0, _no_cert_manager())  # that its kind is unknown follows from it
+        found.insert(0, no_cert_manager())  # that its kind is unknown follows from it
     known = roster(snapshot, server)
     snapshot.expect(*(MayGet("/metrics", each) for each in known.servers))
     metered = tuple(each for each in known.servers if snapshot.may_get("/metrics", each))
@@ -246,101 +259,6 @@ def _with_service(each: Located, located: tuple[Located, ...], namespace: str) -
     return Located(each.object | {"spec": spec}, each.path, each.target)
 
 
-def layer_findings(snapshot: Snapshot, server: str) -> Iterator[Finding]:
-    """The layer is off: no API can be registered, and none answers."""
-    if not read_published(snapshot, server).authorities:
-        yield Finding(
-            code="layer-off",
-            severity="error",
-            subject="ConfigMap kube-system/extension-apiserver-authentication",
-            message="the aggregation layer is off: the cluster publishes no front-proxy CA",
-            expected="requestheader-client-ca-file in it",
-            fix="on each control-plane node: sudo aggctl enable",
-        )
-
-
-def _namespaces(snapshot: Snapshot, server: str, located: tuple[Located, ...]) -> Iterator[Finding]:
-    used = dict.fromkeys(each.namespace for each in located if each.namespace)
-    made = {each.object["metadata"]["name"] for each in located if each.kind == "Namespace"}
-    paths = {name: path_of("v1", "namespaces", "", name) for name in (*used, *made)}
-    snapshot.expect(*(ObjectAt(path, server) for path in paths.values()))
-    for name, path in paths.items():
-        live = snapshot.object(path, server)
-        if live is None and name not in made:
-            yield _finding(
-                "namespace-missing",
-                f"Namespace {name}",
-                f"there is no namespace {name}",
-                f"kubectl create namespace {name}",
-            )
-        if live and live["metadata"].get("deletionTimestamp"):
-            yield _finding(
-                "namespace-terminating",
-                f"Namespace {name}",
-                f"namespace {name} is being deleted",
-                f"wait until it is gone: kubectl wait --for=delete namespace/{name}, then run again",
-            )
-
-
-def _owner(declared: Located, ours: ServiceAt, live: Object | None, wanted: Wanted) -> Iterator[Finding]:
-    """An API that is served already, by the cluster itself or by another product."""
-    if live is None:
-        return
-    metadata = live["metadata"]
-    at = service_of(live)
-    if at is None or (metadata.get("labels") or {}).get(AUTOMANAGED):
-        yield _finding(
-            "api-served-by-cluster",
-            declared.target,
-            "kube-apiserver serves this group and version itself: built in, or a CustomResourceDefinition",
-            "choose another group or version; or remove the CRD that serves it",
-        )
-        return
-    release = (metadata.get("annotations") or {}).get("meta.helm.sh/release-name")
-    helm = f"Helm release {clean(str(release), 80)}" if release else ""
-    if wanted.take_over or (_serves(ours, live) and not helm):
-        return
-    who = ", ".join(clean(each, 60) for each in managers(live)) or "unknown"
-    yield _finding(
-        "api-owned-by-another",
-        declared.target,
-        f"it belongs to {helm or f'Service {at.namespace}/{at.name}'} (field managers: {who})",
-        "leave it to its owner, or take it over by --take-over",
-    )
-
-
-def _serves(at: ServiceAt, live: Object | None) -> bool:
-    """Whether an APIService as it is names this Service, by whichever port."""
-    there = service_of(live) if live else None
-    return there is not None and (there.namespace, there.name) == (at.namespace, at.name)
-
-
-def _service(
-    snapshot: Snapshot, server: str, declared: Located, at: ServiceAt, located: tuple[Located, ...]
-) -> Iterator[Finding]:
-    """The Service that an APIService names: in the set, or else in the cluster, with the port."""
-    path = path_of("v1", "services", at.namespace, at.name)
-    of_set = next((each.object for each in located if each.path == path), None)
-    found = of_set or snapshot.object(path, server)
-    if found is None:
-        yield _finding(
-            "service-not-found",
-            declared.target,
-            f"its Service {at.namespace}/{at.name} is neither among the objects nor in the cluster",
-            "add the Service, or name the right one: --service NS/NAME, or -n NAMESPACE",
-        )
-        return
-    ports = [each.get("port") for each in (found.get("spec") or {}).get("ports") or []]
-    if at.port not in ports and (found.get("spec") or {}).get("type") != "ExternalName":
-        said = ", ".join(str(each) for each in ports) or "none"
-        yield _finding(
-            "service-port-missing",
-            declared.target,
-            f"Service {at.namespace}/{at.name} has no port {at.port} (it has {said})",
-            f"name its port: --service {at.namespace}/{at.name}:PORT, or spec.service.port",
-        )
-
-
 def _serving(
     snapshot: Snapshot,
     server: str,
@@ -360,7 +278,7 @@ def _serving(
         at,
         wanted.tls,
         declared=declared.object,
-        live=next((live for live in lives.values() if _serves(at, live)), None),
+        live=next((live for live in lives.values() if serves(at, live)), None),
         place=place,
         outside=wanted.outside,
         folder=wanted.folder,
@@ -376,7 +294,7 @@ def _asked(snapshot: Snapshot, server: str, at: ServiceAt, tls: Tls, declared: O
     if isinstance(found, str) and tls.mode == "secret":
         return PairPlace(tls.name)  # the user says so, and what is served will be looked at
     if isinstance(found, str):
-        return _finding(
+        return finding(
             "serving-secret-unknown",
             f"Service {at.namespace}/{at.name}",
             f"nobody knows where its server reads its certificate: {found}",
@@ -403,16 +321,3 @@ def place_of_running(snapshot: Snapshot, server: str, at: ServiceAt) -> PairPlac
         if isinstance(found, WhyNot)
         else PairPlace(found.secret, found.cert_entry, found.key_entry)
     )
-
-
-def _no_cert_manager() -> Finding:
-    return _finding(
-        "cert-manager-missing",
-        "cert-manager.io/v1",
-        "this cluster has no cert-manager: its kind Certificate is unknown",
-        "install cert-manager, or let aggctl make the certificate: --tls self",
-    )
-
-
-def _finding(code: str, subject: str, message: str, fix: str) -> Finding:
-    return Finding(code=code, severity="error", subject=subject, message=message, fix=fix)

@@ -1,0 +1,1 @@
+"""What `register` and `unregister` decide: from a request to a sight of the cluster, objects and a plan."""
