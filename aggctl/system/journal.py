@@ -38,7 +38,7 @@ RETAINED = 10
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One change in the journal: `begun` are indices of steps, less those that are undone by now.
+    """One change in the journal: `begun` are indices of steps, `undone` those of them that are put back.
 
     `outcome` is "open" until it ended.
     """
@@ -47,6 +47,7 @@ class Entry:
     started: str
     plan: Plan
     begun: tuple[int, ...]
+    undone: frozenset[int]
     undoing: bool
     outcome: str
     details: dict[str, Any]
@@ -113,14 +114,13 @@ class Journal:
             data = json.loads((folder / "plan.json").read_bytes())
             lines = _lines(folder / "log.jsonl")
             undoing = any("undo" in line for line in lines)
-            undone = {line["undone"] for line in lines if "undone" in line}
-            begun = dict.fromkeys(line["begin"] for line in lines if "begin" in line)
             details = _json_or_nothing(folder / "outcome.json")
             return Entry(
                 identity=folder.name,
                 started=data["started"],
                 plan=plan_from_json(data["plan"], _Blobs(folder / "blobs")),
-                begun=tuple(each for each in begun if each not in undone),
+                begun=tuple(dict.fromkeys(line["begin"] for line in lines if "begin" in line)),
+                undone=frozenset(line["undone"] for line in lines if "undone" in line),
                 undoing=undoing,
                 outcome=_outcome(part, details, undoing=undoing),
                 details=details,

@@ -200,14 +200,21 @@ def _put_back(
     return Ended(outcome, findings, ports.journal.place(running.identity), interrupted)
 
 
-def put_back_begun(plan: Plan, begun: tuple[int, ...], ports: Ports, identity: str) -> tuple[Finding, ...]:
-    """Keep a CA that may be published, undo the begun steps; what is left comes back as findings."""
+def put_back_begun(
+    plan: Plan,
+    begun: tuple[int, ...],
+    ports: Ports,
+    identity: str,
+    undone: frozenset[int] = frozenset(),
+) -> tuple[Finding, ...]:
+    """Keep a CA that a begun step may have published, undo those not `undone`; what is left are findings."""
     kept: tuple[Finding, ...] = ()
     try:
         keep_published_ca(plan, begun, ports)
     except OSError as error:
         kept = (finding_of(error),)
-    return (*undo(plan, begun, ports, identity), *kept)
+    steps = tuple(number for number in begun if number not in undone)
+    return (*undo(plan, steps, ports, identity), *kept)
 
 
 def _evidence(plan: Plan, ports: Ports) -> tuple[str, ...]:

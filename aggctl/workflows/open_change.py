@@ -51,7 +51,7 @@ def _put_back(entry: Entry, ports: Ports) -> tuple[Finding, ...]:
     """Undo what it began; what stays on purpose comes back."""
     running = ports.journal.running(entry.identity)
     running.undo()
-    left = put_back_begun(entry.plan, entry.begun, ports, entry.identity)
+    left = put_back_begun(entry.plan, entry.begun, ports, entry.identity, entry.undone)
     if broken := to_mend(left):
         raise RollbackIncomplete(
             "open-journal",

@@ -93,7 +93,8 @@ def _finish_undoing(
     entry: Entry, ports: Ports, confirm: Callable[[Report], bool], *, dry_run: bool
 ) -> Report:
     """Put back what an interrupted run began; the plan's own record says what that was."""
-    changes = tuple(inverse(entry.plan.steps[number].change) for number in reversed(entry.begun))
+    steps = (number for number in reversed(entry.begun) if number not in entry.undone)
+    changes = tuple(inverse(entry.plan.steps[number].change) for number in steps)
     planned = _planned(entry, entry.plan, changes)
     if dry_run:
         return planned
@@ -105,7 +106,7 @@ def _finish_undoing(
             raise Refused("changed-meanwhile", "another aggctl ended that change meanwhile", do="run again")
         running = ports.journal.running(entry.identity)
         running.undo()
-        left = put_back_begun(now_open.plan, now_open.begun, ports, entry.identity)
+        left = put_back_begun(now_open.plan, now_open.begun, ports, entry.identity, now_open.undone)
         if to_mend(left):
             return Report(
                 "rollback",

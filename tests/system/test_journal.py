@@ -128,6 +128,17 @@ def test_half_a_line_never_came_into_force_and_swallows_no_other(root: Path, hom
     assert (entry.begun, entry.undoing) == ((0, 1), True)
 
 
+def test_a_step_that_is_put_back_stays_begun_and_is_noted_as_undone(root: Path) -> None:
+    journal = Journal(str(root))
+    running = journal.running(begin(journal))
+    for step in (0, 1):
+        running.begin(step)
+    running.undone(1)
+    entry = journal.open_entry()
+    assert entry is not None
+    assert (entry.begun, entry.undone) == ((0, 1), frozenset({1}))
+
+
 def test_a_short_write_of_a_note_is_gone_on_with(root: Path) -> None:
     class Short(FaultyCalls):
         def __getattr__(self, name: str) -> Any:

@@ -7,7 +7,7 @@ import re
 import shutil
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -389,3 +389,26 @@ def test_a_ca_that_may_be_published_is_kept_for_root_alone_and_used_by_the_next_
     assert_after(world, "off", before)
     assert world.path(f"{PKI}/front-proxy-ca.crt").read_text() == published
     assert not kept.exists()
+
+
+def test_a_ca_that_the_disk_did_not_take_is_kept_by_the_rollback_that_follows(nodes: Nodes) -> None:
+    world, before = nodes.fresh("off")
+
+    class NoRoomToKeep(FaultyCalls):
+        def __getattr__(self, name: str) -> Any:
+            real = super().__getattr__(name)
+
+            def call(*arguments: Any, **options: Any) -> Any:
+                if name == "mkdir" and Path(arguments[0]).name == "kept":
+                    raise OSError(errno.ENOSPC, "No space left on device", str(arguments[0]))
+                return real(*arguments, **options)
+
+            return call
+
+    world.faults = Faults("identity-refused")  # by then the CA is published
+    world.calls = NoRoomToKeep()
+    result = run_enable(world, "off")
+    assert (result.outcome, open_records(world) != []) == ("rollback-incomplete", True)
+    assert run_rollback(again(world)).outcome == "applied"
+    assert world.path("/var/lib/aggctl/kept/front-proxy-ca.key").exists()
+    next_try(world, "off", before)
