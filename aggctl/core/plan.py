@@ -66,7 +66,7 @@ class ObjectChange:
     """One object of the cluster from `before` to `after`; None means that there is none.
 
     `path` is its path at the kube-apiserver `server`, `target` what people call it. `force` takes over the
-    fields that belong to others.
+    fields that belong to others; `manager` is the field manager in whose name it is made, and undone.
     """
 
     server: str
@@ -75,6 +75,7 @@ class ObjectChange:
     before: ObjectState | None
     after: ObjectState | None
     force: bool = False
+    manager: str = "aggctl"
 
 
 Change = FileChange | FolderChange | ObjectChange
@@ -232,7 +233,8 @@ def _change_from_json(data: dict[str, Any]) -> Change:
         return FolderChange(data["folder"], data["mode"], data["create"])
     if "object" in data:
         before, after = (ObjectState(**data[name]) if data[name] else None for name in ("before", "after"))
-        return ObjectChange(data["server"], data["path"], data["target"], before, after, data["force"])
+        where = (data["server"], data["path"], data["target"])
+        return ObjectChange(*where, before, after, data["force"], data["manager"])
     stamps = (Stamp(**data[name]) if data[name] else None for name in ("before", "after"))
     return FileChange(data["file"], *stamps)
 

@@ -87,6 +87,9 @@ class Objects:
         """Make a change where the cluster still holds its *before*; Changed where it holds neither side."""
         assert isinstance(change, ObjectChange)  # noqa: S101 -- for the type checker; Ports.of looked
         self._refuse_another_cluster(change)
+        if change.manager != self.manager:
+            Objects(self._cluster, change.manager).apply(change, content)
+            return
         for _ in range(TRIES):
             live = self._living(change.path)
             if self._is(live, change, after=True):
@@ -101,6 +104,8 @@ class Objects:
         """Which side of `change` the cluster shows: `before`, `after` or `other`."""
         assert isinstance(change, ObjectChange)  # noqa: S101 -- as above
         self._refuse_another_cluster(change)
+        if change.manager != self.manager:
+            return Objects(self._cluster, change.manager).holds(change)
         live = self._living(change.path)
         if self._is(live, change, after=True):
             return "after"

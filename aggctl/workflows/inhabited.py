@@ -51,7 +51,7 @@ def _going(change: ObjectChange, ports: Ports) -> Object | None:
     live = ports.objects.read(change.path)
     if live is None or change.before is None:
         return None
-    return live if change.before.holds in stamps(live, ports.objects.manager) else None
+    return live if change.before.holds in stamps(live, change.manager) else None
 
 
 def _strangers(namespace: Object, going: list[Object], ports: Ports) -> str:

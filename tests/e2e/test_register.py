@@ -499,6 +499,16 @@ def test_a_rollback_takes_a_registration_back(clean: Place) -> None:
     assert clean.kube.everything() == before
 
 
+def test_a_change_in_the_name_of_another_field_manager_is_undone_in_that_name(clean: Place) -> None:
+    ours = (*clean.cert_out, "--field-manager", "team-a")
+    assert clean.register(*ours).returncode == 0
+    before = clean.api()
+    assert clean.report(*ours, "--version-priority", "20")[1]["outcome"] == "applied"
+    assert clean.aggctl("rollback", "--yes").returncode == 0
+    assert clean.api()["spec"] == before["spec"]
+    assert clean.report(*ours)[1]["outcome"] == "unchanged"
+
+
 def test_with_the_layer_off_it_is_refused_and_enable_is_pointed_to(
     programs: dict[str, Path],  # noqa: ARG001 -- asked for to be skipped without them
     tmp_path: Path,

@@ -199,7 +199,7 @@ def _change(server: str, manager: str, each: Rehearsed) -> tuple[ObjectChange, d
         before = ObjectState(digest(backup), content_stamp(each.live), whole=True)
         blobs[before.blob] = backup
     path, target = each.located.path, each.located.target
-    return ObjectChange(server, path, target, before, after, each.force), blobs
+    return ObjectChange(server, path, target, before, after, each.force, manager), blobs
 
 
 def _diff(each: Rehearsed) -> str:
