@@ -10,6 +10,7 @@ import base64
 import binascii
 import contextlib
 import os
+import re
 import ssl
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,9 @@ from aggctl.errors import Refused
 LIMIT = 2 * 1024 * 1024
 _TOKEN_NAMES = ("BearerToken", "authorization")
 """What the `kubernetes` package calls a token: newer versions the first, older ones the second."""
+
+_SCHEME = re.compile("^bearer ", re.IGNORECASE)
+"""What it puts before a token: `Bearer ` from a kubeconfig, `bearer ` from a Pod's files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,13 +169,14 @@ def _by_library(chosen: str, context: str) -> Credentials:
     from kubernetes import client, config  # noqa: PLC0415 -- 300 ms, only where its plug-ins are needed
 
     configuration = client.Configuration()
+    in_pod = not chosen and bool(os.environ.get("KUBERNETES_SERVICE_HOST"))
     try:
-        if chosen or not os.environ.get("KUBERNETES_SERVICE_HOST"):
-            load: Any = config.load_kube_config  # the package has no types
-            load(chosen or None, context or None, configuration, persist_config=False)
-        else:
-            load = config.load_incluster_config
+        if in_pod:
+            load: Any = config.load_incluster_config  # the package has no types
             load(configuration)
+        else:
+            load = config.load_kube_config
+            load(chosen or None, context or None, configuration, persist_config=False)
     except config.ConfigException as error:
         raise Refused(
             "kubeconfig-missing",
@@ -181,12 +186,12 @@ def _by_library(chosen: str, context: str) -> Credentials:
         ) from error
     authorization = next(filter(None, map(configuration.get_api_key_with_prefix, _TOKEN_NAMES)), "")
     return Credentials(
-        source=chosen or "the default kubeconfig",
+        source=chosen or ("the Pod's ServiceAccount" if in_pod else "the default kubeconfig"),
         server=str(configuration.host).rstrip("/"),
         authority=_file(configuration.ssl_ca_cert),
         certificate=_file(configuration.cert_file),
         key=_file(configuration.key_file),
-        token=str(authorization).removeprefix("Bearer "),
+        token=_SCHEME.sub("", str(authorization)),
         insecure=not configuration.verify_ssl,
         server_name=str(getattr(configuration, "tls_server_name", "") or ""),
     )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
+from kubernetes.config import incluster_config
 from support.https import authority, leaf
 
 from aggctl.errors import Refused
@@ -23,7 +24,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     home = tmp_path / "home"
     home.mkdir()
     monkeypatch.setenv("HOME", str(home))
-    for name in ("KUBECONFIG", "KUBERNETES_SERVICE_HOST"):
+    for name in ("KUBECONFIG", "KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT"):
         monkeypatch.delenv(name, raising=False)
     return home
 
@@ -69,6 +70,20 @@ def test_where_there_is_none_the_way_to_give_one_is_named() -> None:
         find_credentials("", "", "")
     assert refused.value.code == "kubeconfig-missing"
     assert "--kubeconfig" in refused.value.do
+
+
+def test_in_a_pod_it_is_the_service_account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The `kubernetes` package hands its token on with `bearer ` before it."""
+    (tmp_path / "token").write_text("very-secret")
+    (tmp_path / "ca.crt").write_bytes(authority("kubernetes").certificate)
+    monkeypatch.setattr(incluster_config, "SERVICE_TOKEN_FILENAME", str(tmp_path / "token"))
+    monkeypatch.setattr(incluster_config, "SERVICE_CERT_FILENAME", str(tmp_path / "ca.crt"))
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "fd00::1")
+    monkeypatch.setenv("KUBERNETES_SERVICE_PORT", "443")
+    found = find_credentials("", "", "")
+    assert (found.server, found.token) == ("https://[fd00::1]:443", "very-secret")
+    assert found.authority == authority("kubernetes").certificate
+    assert found.source == "the Pod's ServiceAccount"
 
 
 def test_a_list_of_kubeconfigs_is_merged_as_kubectl_does(
