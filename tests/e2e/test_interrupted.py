@@ -7,22 +7,20 @@ import os
 import pty
 import signal
 import subprocess
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.nodes import AGGCTL, Node, environment
+from support.killed import NEVER, killed, spread
+from support.nodes import AGGCTL, Node
 from support.sandboxes import sandbox_in
 from support.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 pytestmark = pytest.mark.controlplane
-KILLED = Path(__file__).parent.parent / "support" / "killed_enable.py"
 KILL_POINTS = 24
-COUNT_ONLY = 1_000_000
 
 
 @pytest.fixture(scope="module")
@@ -93,9 +91,9 @@ def test_a_hangup_alone_lets_the_work_go_on_to_its_end(node: Node) -> None:
 def test_killed_anywhere_the_node_is_healthy_after_rollback_or_a_second_enable(node: Node) -> None:
     """SIGKILL at points spread over all system calls and looks of a real enable."""
     before = node.files()
-    total = killed_at(node, COUNT_ONLY)
+    total = killed_at(node, NEVER)
     assert node.aggctl("rollback", "--yes").returncode == 0
-    points = sorted({max(1, total * number // KILL_POINTS) for number in range(1, KILL_POINTS + 1)})
+    points = spread(total, KILL_POINTS)
     assert len(points) >= 20
     for number, point in enumerate(points):
         killed_at(node, point)
@@ -120,19 +118,7 @@ def second_enable(node: Node) -> subprocess.CompletedProcess[str]:
 
 def killed_at(node: Node, point: int) -> int:
     """Run an enable that kills itself at its `point`th contact with the world; how many it had."""
-    done = subprocess.run(
-        [sys.executable, str(KILLED), str(node.root), str(point)],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        env=environment(PYTHONPATH=str(Path(__file__).parents[2])),
-        check=False,
-    )
-    if point == COUNT_ONLY:
-        assert done.returncode == 0
-        return int(done.stdout)
-    assert done.returncode in (-signal.SIGKILL, 0)
-    return 0
+    return killed(("enable", "--root", str(node.root), "--yes", "--routing", "off"), point)
 
 
 def drafts(node: Node) -> list[Path]:
