@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from aggctl import __version__
+from aggctl.cli.certs import certs_app
 from aggctl.cli.enable import enable_command
 from aggctl.cli.explain import explain_command
 from aggctl.cli.register import register_command, unregister_command
@@ -33,6 +34,7 @@ app.command("unregister")(unregister_command)
 app.command("rollback")(rollback_command)
 app.command("history")(history_command)
 app.command("explain")(explain_command)
+app.add_typer(certs_app, name="certs")
 app.add_typer(sandbox_app, name="sandbox")
 
 

@@ -9,6 +9,9 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
+from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -98,7 +101,58 @@ def _extend(sandbox: Sandbox, say: Callable[[str], None]) -> None:
             subprocess.run(
                 [kubectl, "--kubeconfig", str(sandbox.kubeconfig), "get", "greetings", "-A"], check=False
             )
+        _rotate(sandbox, say, folder)
         _type(say, "unregister", API, *root, "--yes", note="and it is taken away")
+
+
+def _rotate(sandbox: Sandbox, say: Callable[[str], None], folder: Path) -> None:
+    """Replace every certificate of the layer while somebody uses the API."""
+    rotate, root = ["certs", "rotate"], ["--root", str(sandbox.root)]
+    _type(say, "certs", "list", *root, note="every certificate of the layer")
+    with _load(sandbox, GREETINGS) as counter:
+        _type(say, *rotate, "client", *root, "--yes", note="a new client certificate, under load")
+        say(f"  {counter}")
+        _type(
+            say, *rotate, "serving", API, *root, "--cert-out", str(folder), "--yes", note="a new serving CA"
+        )
+        say(f"  {counter}")
+        _type(say, *rotate, "ca", *root, "--yes", note="a new front-proxy CA, in five stages")
+        say(f"  {counter}")
+
+
+@dataclass
+class _Counter:
+    """Requests that were answered, and those that were not."""
+
+    answered: int = 0
+    failed: int = 0
+
+    def __str__(self) -> str:
+        return f"GET {GREETINGS}: {self.answered} answered so far, {self.failed} failed"
+
+
+@contextlib.contextmanager
+def _load(sandbox: Sandbox, path: str) -> Iterator[_Counter]:
+    """Ask for `path` all the time, by two at once, until the block ends."""
+    counter, over = _Counter(), threading.Event()
+    client, one_at_a_time = Client(sandbox.kubeconfig), threading.Lock()
+
+    def ask() -> None:
+        while not over.is_set():
+            good = client.ask(path).status == HTTPStatus.OK
+            with one_at_a_time:
+                counter.answered += good
+                counter.failed += not good
+
+    askers = [threading.Thread(target=ask) for _ in range(2)]
+    for each in askers:
+        each.start()
+    try:
+        yield counter
+    finally:
+        over.set()
+        for each in askers:
+            each.join()
 
 
 @contextlib.contextmanager
@@ -142,7 +196,7 @@ def _type(say: Callable[[str], None], *words: str, note: str, expect: int = 0) -
 def _published(sandbox: Sandbox, say: Callable[[str], None]) -> None:
     """What any extension server would find."""
     answer = Client(sandbox.kubeconfig).ask(CONFIG_MAP)
-    keys = sorted(json.loads(answer.text).get("data") or {}) if answer.status == 200 else []  # noqa: PLR2004 -- HTTP's OK
+    keys = sorted(json.loads(answer.text).get("data") or {}) if answer.status == HTTPStatus.OK else []
     layer = [key for key in keys if key.startswith("requestheader")]
     say(
         "The cluster publishes for extension servers: "

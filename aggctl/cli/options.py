@@ -12,8 +12,18 @@ import typer
 from aggctl.core.text import clean
 from aggctl.errors import UsageError
 
-_GO_DURATION = re.compile(r"(?P<number>[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?P<unit>h|ms|m|s|us|µs|μs|ns)")
-_UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ns": 1e-9}
+_GO_DURATION = re.compile(r"(?P<number>[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?P<unit>d|h|ms|m|s|us|µs|μs|ns)")
+_UNITS = {
+    "d": 86400.0,
+    "h": 3600.0,
+    "m": 60.0,
+    "s": 1.0,
+    "ms": 1e-3,
+    "us": 1e-6,
+    "µs": 1e-6,
+    "μs": 1e-6,
+    "ns": 1e-9,
+}
 _LONGEST = 2**63 / 1e9
 """Go counts nanoseconds in 64 bits: 292 years."""
 
@@ -29,7 +39,7 @@ class Output(StrEnum):
 
 
 def seconds(text: str) -> float:
-    """A Go duration (`90s`, `5m`, `1h30m`; a bare number is seconds, as in kubectl) in seconds."""
+    """A Go duration (`90s`, `5m`, `1h30m`; a bare number is seconds, as in kubectl; and `30d`) in seconds."""
     written = f"{text}s" if re.fullmatch(r"[0-9]+", text) else text
     parts = list(_GO_DURATION.finditer(written))
     total = sum(float(part["number"]) * _UNITS[part["unit"]] for part in parts)
@@ -49,6 +59,20 @@ def some_seconds(text: str, option: str) -> float:
             do=f"for example: {option} 5m" if option == "--timeout" else f"for example: {option} 5s",
         )
     return found
+
+
+def known_algorithm(name: str) -> str:
+    """A key algorithm by kubeadm's name; UsageError for any other."""
+    from aggctl.core.pki import KEY_ALGORITHMS  # noqa: PLC0415 -- 70 ms that --help need not pay
+
+    if name not in KEY_ALGORITHMS:
+        raise UsageError(
+            "key-algorithm-unknown",
+            f"there is no key algorithm {name!r}",
+            expected=", ".join(KEY_ALGORITHMS),
+            do="for example: --key-algorithm ECDSA-P256",
+        )
+    return name
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +118,25 @@ Timeout = Annotated[
 ]
 RequestTimeout = Annotated[
     str, typer.Option("--request-timeout", metavar="DURATION", help="How long one request may take.")
+]
+CertificateKey = Annotated[
+    str,
+    typer.Option(
+        "--certificate-key",
+        metavar="KEY",
+        envvar="AGGCTL_CERTIFICATE_KEY",
+        show_envvar=False,
+        help="Take the CA that waits, encrypted, in the cluster; - reads the key from the standard input.",
+    ),
+]
+KeyAlgorithm = Annotated[
+    str, typer.Option("--key-algorithm", metavar="NAME", help="As kubeadm's encryptionAlgorithm.")
+]
+Restart = Annotated[
+    bool, typer.Option("--restart", help="Restart kube-apiserver, which versions below 1.20 need.")
+]
+CertOut = Annotated[
+    str, typer.Option("--cert-out", metavar="DIR", help="Where an external server reads its certificate.")
 ]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the plan and stop.")]

@@ -17,7 +17,10 @@ from aggctl.cli.options import Output
 from aggctl.cli.progress import ConsoleProgress
 from aggctl.core.fields import MANAGER
 from aggctl.core.questions import (
+    AggregatorQueue,
+    AskApi,
     AskAs,
+    AskWith,
     ClockSkew,
     Existing,
     FileAt,
@@ -52,7 +55,20 @@ if TYPE_CHECKING:
 
 ADMIN_CONFIGS = ("/etc/kubernetes/admin.conf", "/etc/kubernetes/super-admin.conf")
 _OF_FILES = (FileAt, KeyAt, FolderAt, Existing)
-_OF_CLUSTER = (ObjectAt, ReadyAt, ClockSkew, AskAs, MayGet, MetadataIn, PairAt, PodLog, UnavailableApis)
+_OF_CLUSTER = (
+    ObjectAt,
+    ReadyAt,
+    ClockSkew,
+    AskAs,
+    AskWith,
+    AskApi,
+    AggregatorQueue,
+    MayGet,
+    MetadataIn,
+    PairAt,
+    PodLog,
+    UnavailableApis,
+)
 
 
 class PatientConsole(Console):
@@ -135,6 +151,7 @@ def _ports(access: Access, manners: Manners, journal: Journal) -> Ports:
         progress=ConsoleProgress(manners.console(stderr=True), quiet=quiet),
         stop=Stop(),
         watch=partial(watching, cluster),
+        hold=cluster.hold,
     )
 
 

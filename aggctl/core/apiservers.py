@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from aggctl.core.cluster_view import KUBERNETES_SLICES, ready_endpoints
@@ -19,6 +19,7 @@ LEASES = (
     "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases"
     "?labelSelector=apiserver.kubernetes.io/identity=kube-apiserver"
 )
+NODES = "/api/v1/nodes?labelSelector=node-role.kubernetes.io/control-plane"
 PEER_ADDRESS = "kubernetes.io/peer-advertise-address"
 
 
@@ -50,6 +51,26 @@ def addresses(snapshot: Snapshot, server: str) -> tuple[str, ...]:
     found = (*_from_slices(snapshot, server), *_from_leases(snapshot, server))
     hosts = (urlsplit(f"//{address}").hostname or "" for address in found)
     return tuple(dict.fromkeys(host for host in hosts if host))
+
+
+def away(snapshot: Snapshot, server: str, known: Roster) -> tuple[str, ...]:
+    """Control-plane nodes that are not ready, and whose kube-apiserver the cluster has forgotten."""
+    here = {urlsplit(each).hostname for each in (*known.servers, *(one for one, _ in known.silent))}
+    found = (snapshot.object(NODES, server) or {}).get("items") or []
+    return tuple(
+        str(each["metadata"]["name"])
+        for each in found
+        if not _is_ready(each) and not here & {str(one.get("address")) for one in _addresses(each)}
+    )
+
+
+def _addresses(node: dict[str, Any]) -> list[dict[str, Any]]:
+    return (node.get("status") or {}).get("addresses") or []
+
+
+def _is_ready(node: dict[str, Any]) -> bool:
+    conditions = (node.get("status") or {}).get("conditions") or []
+    return any(one.get("type") == "Ready" and one.get("status") == "True" for one in conditions)
 
 
 def _from_slices(snapshot: Snapshot, server: str) -> Iterator[str]:

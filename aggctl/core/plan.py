@@ -118,7 +118,10 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a command is going to do. `keep` names files whose `after` content outlives an undo, root-only."""
+    """What a command is going to do. `keep` names files whose `after` content outlives an undo, root-only.
+
+    A `lasting` one is passed over by a later rollback: others work by what it made.
+    """
 
     command: str
     title: str
@@ -126,6 +129,7 @@ class Plan:
     blobs: Mapping[str, bytes] = field(repr=False, default_factory=dict)
     keep: tuple[str, ...] = ()
     undoes: str = ""
+    lasting: bool = False
 
 
 def digest(content: bytes) -> str:
@@ -181,6 +185,7 @@ def plan_to_json(plan: Plan) -> dict[str, Any]:
         "command": plan.command,
         "title": plan.title,
         "undoes": plan.undoes,
+        "lasting": plan.lasting,
         "keep": list(plan.keep),
         "steps": [
             {
@@ -201,6 +206,7 @@ def plan_from_json(data: dict[str, Any], blobs: Mapping[str, bytes]) -> Plan:
         command=data["command"],
         title=data["title"],
         undoes=data["undoes"],
+        lasting=data.get("lasting", False),
         keep=tuple(data["keep"]),
         steps=tuple(
             Step(

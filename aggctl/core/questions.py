@@ -97,6 +97,14 @@ class PairSeen:
 
 
 @dataclass(frozen=True, slots=True)
+class QueueSeen:
+    """How many APIServices were put into the aggregator's queue since its start, and how many wait in it."""
+
+    adds: float
+    depth: float
+
+
+@dataclass(frozen=True, slots=True)
 class ServedSeen:
     """The certificate (PEM) that an endpoint serves, and why it cannot be verified; empty where it can."""
 
@@ -190,6 +198,36 @@ class AskAs:
 
 
 @dataclass(frozen=True, slots=True)
+class AskWith:
+    """How `server` takes a pair in memory, named by its fingerprint, as an identity -> WhoSeen."""
+
+    server: str
+    identity: str
+
+
+@dataclass(frozen=True, slots=True)
+class AskApi:
+    """GET of `path` at the extension server `address` (HOST:PORT), as kube-apiserver would -> HTTP status.
+
+    `name` is what it is verified for by `authority` (PEM, "" for not at all), `identity` the pair in memory
+    that is shown ("" for none). 0: the server ended the handshake because of it.
+    """
+
+    address: str
+    name: str
+    authority: str
+    path: str
+    identity: str
+
+
+@dataclass(frozen=True, slots=True)
+class AggregatorQueue:
+    """The aggregator's work queue of APIServices at `server` -> QueueSeen."""
+
+    server: str
+
+
+@dataclass(frozen=True, slots=True)
 class Dial:
     """A fresh TCP connection to `address` (HOST:PORT) from this node -> "" or the error."""
 
@@ -271,6 +309,9 @@ Question = (
     | Processes
     | ArgumentsAccepted
     | AskAs
+    | AskWith
+    | AskApi
+    | AggregatorQueue
     | Dial
     | ContainerLogs
     | MetadataIn

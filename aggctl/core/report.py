@@ -33,7 +33,10 @@ class ShownChange:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The result of a command; `summary` are its lines for people, `next` commands to go on with."""
+    """The result of a command; `summary` are its lines for people, `next` commands to go on with.
+
+    `items` are what a command lists, for scripts.
+    """
 
     command: str
     outcome: str
@@ -42,6 +45,7 @@ class Report:
     findings: tuple[Finding, ...] = ()
     next: tuple[str, ...] = ()
     interrupted: bool = False
+    items: tuple[dict[str, Any], ...] = ()
 
     @property
     def exit_status(self) -> int:
@@ -57,6 +61,7 @@ class Report:
             "command": self.command,
             "outcome": self.outcome,
             "summary": list(self.summary),
+            "items": list(self.items),
             "changes": [asdict(change) for change in self.changes],
             "findings": [asdict(finding) for finding in self.findings],
             "next": list(self.next),

@@ -8,11 +8,13 @@ looks and runs the function again. An answer that could not be had is `Unknown`,
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from aggctl.core.questions import (
+    AggregatorQueue,
     ArgumentsAccepted,
     AskAs,
+    AskWith,
     ClockSkew,
     ContainerLogs,
     Dial,
@@ -32,9 +34,10 @@ from aggctl.core.questions import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from aggctl.core.questions import (
+        AskApi,
         FileSeen,
         FolderSeen,
         KeySeen,
@@ -43,9 +46,12 @@ if TYPE_CHECKING:
         PodLog,
         ProcessSeen,
         Question,
+        QueueSeen,
         ServedSeen,
         WhoSeen,
     )
+
+Seen = TypeVar("Seen")
 
 
 class Unasked(Exception):  # noqa: N818 -- a signal to look, no error
@@ -63,6 +69,20 @@ class NotKnown(Exception):  # noqa: N818 -- an answer that is no answer
         super().__init__(unknown.reason)
         self.question = question
         self.unknown = unknown
+
+
+def side_by_side(looks: Iterable[Callable[[], Seen]]) -> list[Seen]:
+    """What each of them sees; what was not looked at yet is asked for all of them at once."""
+    seen: list[Seen] = []
+    questions: set[Question] = set()
+    for look in looks:
+        try:
+            seen.append(look())
+        except Unasked as unasked:
+            questions |= unasked.questions
+    if questions:
+        raise Unasked(questions)
+    return seen
 
 
 class Snapshot:
@@ -137,6 +157,21 @@ class Snapshot:
     def who(self, server: str, certificate: str, key: str) -> WhoSeen:
         """How a server takes a request-header identity."""
         answer: WhoSeen = self._known(AskAs(server, certificate, key))
+        return answer
+
+    def who_with(self, server: str, identity: str) -> WhoSeen:
+        """How a server takes an identity that is held in memory."""
+        answer: WhoSeen = self._known(AskWith(server, identity))
+        return answer
+
+    def api_status(self, question: AskApi) -> int:
+        """The HTTP status of an extension server asked directly."""
+        answer: int = self._known(question)
+        return answer
+
+    def queue(self, server: str) -> QueueSeen:
+        """The aggregator's work queue."""
+        answer: QueueSeen = self._known(AggregatorQueue(server))
         return answer
 
     def dial(self, address: str) -> str:

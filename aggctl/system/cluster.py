@@ -10,13 +10,16 @@ import ssl
 import threading
 import time
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from aggctl.core import pki
 from aggctl.core.fields import created_stamp
 from aggctl.core.questions import (
     PROBE_USER,
+    AggregatorQueue,
+    AskApi,
     AskAs,
+    AskWith,
     ClockSkew,
     MayGet,
     MetadataIn,
@@ -32,13 +35,16 @@ from aggctl.core.questions import (
 )
 from aggctl.core.text import clean
 from aggctl.errors import Failed, Refused
+from aggctl.system.frontproxy import ask_api
 from aggctl.system.kubeconfig import tls_context
+from aggctl.system.metrics import aggregator_queue, unavailable_apis
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from urllib3 import BaseHTTPResponse, PoolManager
 
+    from aggctl.core.pki import KeyPair
     from aggctl.system.files import Files
     from aggctl.system.kubeconfig import Credentials
 
@@ -47,7 +53,7 @@ UNAUTHORIZED, FORBIDDEN, NOT_FOUND = 401, 403, 404
 JSON = "application/json"
 METADATA = f"{JSON};as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 LOG_LINES, LOG_BYTES = 12, 16 * 1024
-_UNAVAILABLE = re.compile(rb'^aggregator_unavailable_apiservice\{name="([^"]+)"\} (\S+)$', re.MULTILINE)
+Read = TypeVar("Read")
 _NOT_YET_VALID, _EXPIRED = 9, 10
 """X509_V_ERR_CERT_NOT_YET_VALID and X509_V_ERR_CERT_HAS_EXPIRED."""
 
@@ -61,15 +67,21 @@ class Cluster:
         self._timeout = timeout
         self._lock = threading.Lock()
         self._found: tuple[Credentials, PoolManager] | None = None
+        self._held: dict[str, KeyPair] = {}
         self._answers: dict[type, Callable[[Any], Any]] = {
             ObjectAt: lambda asked: self._object(asked.path, asked.server),
             MetadataIn: lambda asked: self._object(asked.path, asked.server, METADATA),
             PairAt: self._pair,
             ReadyAt: lambda asked: self._ready(asked.server),
             ClockSkew: lambda asked: self._skew(asked.server),
-            AskAs: lambda asked: self._ask_as(asked.server, asked.certificate, asked.key),
+            AskAs: lambda asked: self._who(
+                asked.server, self._read(asked.certificate), self._read(asked.key)
+            ),
+            AskWith: self._who_with,
+            AskApi: self._ask_api,
+            AggregatorQueue: lambda asked: self._metrics(asked.server, aggregator_queue),
             MayGet: lambda asked: self._may_get(asked.path, asked.server),
-            UnavailableApis: lambda asked: self._unavailable(asked.server),
+            UnavailableApis: lambda asked: self._metrics(asked.server, unavailable_apis),
             PodLog: self._log,
         }
 
@@ -82,6 +94,12 @@ class Cluster:
     def timeout(self) -> float:
         """How long one request may take, in seconds."""
         return self._timeout
+
+    def hold(self, pair: KeyPair) -> str:
+        """Hold a pair in memory, so that questions may name it by its fingerprint."""
+        identity = pki.read_certificates(pair.certificate)[0].fingerprint
+        self._held[identity] = pair
+        return identity
 
     def look(self, question: Question) -> Any:
         """Answer a question by a request; no right, no answer or a body of another kind is Unknown."""
@@ -136,17 +154,26 @@ class Cluster:
         except (TypeError, ValueError):
             return Unknown(f"{server} sent no date", "answer-not-understood")
 
-    def _ask_as(self, server: str, certificate: str, key: str) -> WhoSeen:
+    def _who_with(self, asked: AskWith) -> WhoSeen | Unknown:
+        pair = self._held.get(asked.identity)
+        if pair is None:
+            return _not_held(asked.identity)
+        return self._who(asked.server, pair.certificate, pair.key)
+
+    def _ask_api(self, asked: AskApi) -> int | Unknown:
+        """Without an identity none is shown; in place of one that is not held, never none."""
+        pair = self._held.get(asked.identity)
+        if asked.identity and pair is None:
+            return _not_held(asked.identity)
+        return ask_api(asked, pair, self._timeout)
+
+    def _who(self, server: str, certificate: bytes, key: bytes) -> WhoSeen:
         """POST a review of oneself: it answers the name, or 401 where the certificate is not trusted.
 
         SelfSubjectReview is v1 from 1.28; older servers answer 404 and get an access review of oneself, which
         every authenticated user may create (201) and nobody anonymous (401, 403).
         """
-        context = tls_context(
-            self.credentials.authority,
-            self._read(certificate),
-            self._read(key),
-        )
+        context = tls_context(self.credentials.authority, certificate, key)
         status, body = self._review(server, context, "authentication.k8s.io/v1", "SelfSubjectReview", {})
         if status == NOT_FOUND:
             spec = {"nonResourceAttributes": {"path": "/version", "verb": "get"}}
@@ -209,14 +236,11 @@ class Cluster:
             return _refusal(server, path, response.status, body, self.credentials)
         return bool((json.loads(body).get("status") or {}).get("allowed"))
 
-    def _unavailable(self, server: str) -> dict[str, bool] | Unknown:
-        """Read /metrics (4 MB) as it comes and keep the few lines of one gauge."""
+    def _metrics(self, server: str, read: Callable[[bytes], Read]) -> Read | Unknown:
         response, body = self._get(f"{server}/metrics")
         if response.status != 200:  # noqa: PLR2004 -- HTTP's own number
             return _refusal(server, "/metrics", response.status, body, self.credentials)
-        return {
-            name.decode("ascii", "replace"): float(value) != 0 for name, value in _UNAVAILABLE.findall(body)
-        }
+        return read(body)
 
     def _log(self, question: PodLog) -> tuple[str, ...] | Unknown:
         path = (
@@ -279,6 +303,11 @@ class Cluster:
             maxsize=8,
             **names,
         )
+
+
+def _not_held(identity: str) -> Unknown:
+    """An identity of an earlier run, which a journal names, is not held any more."""
+    return Unknown(f"the identity {identity[:12]} is not held by this run")
 
 
 def _context(credentials: Credentials) -> ssl.SSLContext:

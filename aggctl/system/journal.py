@@ -8,7 +8,8 @@
 │   ├── log.jsonl            what was begun and undone, one line each, fsynced
 │   ├── outcome.json         how it ended, with findings and evidence
 │   └── blobs/SHA256         contents before and after, 0600: the backup
-└── kept/                    a front-proxy CA that may be published though its plan was undone
+├── kept/                    a front-proxy CA that may be published though its plan was undone
+└── rotation/                the new CA until the switch to it, and an old leaf to prove its refusal by
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from aggctl.core.plan import Plan, digest, digests_of, plan_from_json, plan_to_json
 from aggctl.errors import Refused
+from aggctl.system import shred
 from aggctl.system.files import naming
 
 if TYPE_CHECKING:
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 
 HOME = "/var/lib/aggctl"
 KEPT = f"{HOME}/kept"
+ROTATION = f"{HOME}/rotation"
 RETAINED = 10
 """Ended changes whose backups are kept; they hold private keys, so not for ever."""
 
@@ -72,10 +75,10 @@ class Journal:
         return tuple(reversed(self._entries("history")))
 
     def last_applied(self) -> Entry | None:
-        """The newest change in force; those that a later rollback undid are passed over."""
+        """The newest change in force that can be undone, past those that a later rollback undid."""
         undone: set[str] = set()
         for entry in self.history():
-            if entry.identity in undone or entry.outcome != "applied":
+            if entry.identity in undone or entry.outcome != "applied" or entry.plan.lasting:
                 continue
             if not entry.plan.undoes:
                 return entry
@@ -215,18 +218,23 @@ class Journal:
         for path in (self._home / part).glob(".*"):
             shutil.rmtree(path, ignore_errors=True)
 
-    def keep(self, name: str, content: bytes) -> None:
+    def keep(self, name: str, content: bytes, part: str = "kept") -> None:
         """Put a file, root-only, where the next try looks for it; whole or not at all."""
-        folder = self._home / "kept"
+        folder = self._home / part
         for each in (self._home, folder):
             self._folder(each)
         self._write(folder / f".{name}", content)
         self._calls.rename(folder / f".{name}", folder / name)
         self._sync(folder)
 
-    def forget_kept(self) -> None:
-        """Remove what `keep` put away, once the files in force hold it."""
-        shutil.rmtree(self._home / "kept", ignore_errors=True)
+    def forget_kept(self, part: str = "kept") -> None:
+        """Remove what `keep` put away, once the files in force hold it; keys are overwritten first."""
+        shred.keys_below(self._home / part, frozenset())
+        shutil.rmtree(self._home / part, ignore_errors=True)
+
+    def shred_keys(self, in_force: list[bytes]) -> int:
+        """Overwrite and remove private keys from all backups but those `in_force`; how many went."""
+        return shred.keys_below(self._home, frozenset(in_force))
 
     def _free_identity(self, now: datetime) -> str:
         """A name by the clock that sorts after all others, even where the clock was set back."""

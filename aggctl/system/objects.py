@@ -83,6 +83,35 @@ class Objects:
         """What the server would make of an apply; nothing is written."""
         return self._apply(path, config, force=force, more="&dryRun=All")
 
+    def put(self, path: str, wanted: dict[str, Any], live: dict[str, Any] | None) -> bool:
+        """Write an object of our own where it still is as `live`; False where somebody wrote it meanwhile."""
+        version = {"resourceVersion": live["metadata"]["resourceVersion"]} if live else {}
+        body = wanted | {"metadata": wanted["metadata"] | version}
+        if live is None:
+            answer = self._send("POST", f"{path.rpartition('/')[0]}?{self._as}", body)
+        else:
+            answer = self._send("PUT", f"{path}?{self._as}", body)
+        if answer.status in (CONFLICT, NOT_FOUND):
+            return False
+        _good(answer, f"write {path}")
+        return True
+
+    def patch(self, path: str, body: dict[str, Any]) -> bool:
+        """Merge into an object whose resourceVersion the body names; False where it has another by now."""
+        answer = self._send("PATCH", path, body, MERGE)
+        if answer.status == CONFLICT:
+            return False
+        _good(answer, f"patch {path}")
+        return True
+
+    def annotate(self, path: str, name: str, value: str) -> None:
+        """Set an annotation on an object, as a nudge to who watches it; nothing depends on it."""
+        self._send("PATCH", path, {"metadata": {"annotations": {name: value}}}, MERGE)
+
+    def drop(self, path: str) -> None:
+        """Delete it where it is there; failing that is no fault, as nobody needs it gone."""
+        self._send("DELETE", path)
+
     def apply(self, change: Change, content: bytes | None, _draft: str = "") -> None:
         """Make a change where the cluster still holds its *before*; Changed where it holds neither side."""
         assert isinstance(change, ObjectChange)  # noqa: S101 -- for the type checker; Ports.of looked

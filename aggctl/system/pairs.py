@@ -1,4 +1,4 @@
-"""Where a server outside the cluster reads its serving pair: key before certificate, by rename."""
+"""Folders that are the user's own, and hold a pair: key before certificate, by rename."""
 
 from __future__ import annotations
 
@@ -18,28 +18,30 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 KEY_NAME, CERTIFICATE_NAME, AUTHORITY_NAME = "tls.key", "tls.crt", "ca.crt"
-_MODES = {KEY_NAME: 0o600, CERTIFICATE_NAME: 0o644, AUTHORITY_NAME: 0o644}
+CA_NAMES = ("front-proxy-ca.crt", "front-proxy-ca.key")
+_MODES = {".key": 0o600, ".crt": 0o644}
 
 
-class PairFolder:
-    """tls.crt, tls.key and ca.crt in `folder`, which is the user's own and made where it is missing."""
+class _OwnFolder:
+    """A folder of the user's own, made where it is missing; `asked` is what named it, `names` its files."""
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str, asked: str, code: str, names: tuple[str, ...]) -> None:
         self.folder = Path(folder).absolute()
+        self._asked, self._code, self._names = asked, code, names
         self._written: list[tuple[FileChange, bytes]] = []
         self._made: list[Path] = []
 
-    def read(self) -> pki.KeyPair | None:
+    def _read_pair(self, certificate_name: str, key_name: str) -> pki.KeyPair | None:
         """The pair that lies there; None where there is none or its two files do not match.
 
-        Refused where the three files could not be written there, or others could read the key.
+        Refused where files could not be written there, or others could read the key.
         """
         try:
             self._refuse_unsafe()
             if not self.folder.is_dir():
                 return None
             files = Files(str(self.folder))
-            certificate, key = files.read(f"/{CERTIFICATE_NAME}"), files.read(f"/{KEY_NAME}")
+            certificate, key = files.read(f"/{certificate_name}"), files.read(f"/{key_name}")
         except OSError as error:
             raise self._not_usable(_words(error)) from error
         if certificate is None or key is None:
@@ -51,20 +53,14 @@ class PairFolder:
             return None
         return pki.KeyPair(certificate.content, key.content) if matches else None
 
-    def write(self, authority: bytes, pair: pki.KeyPair) -> str:
-        """Write the three files, and say where; `undo` puts back what was there.
-
-        Refused where that fails; all is as it was then.
-        """
+    def _write_all(self, contents: dict[str, bytes]) -> None:
+        """Write the files; `undo` puts back what was there. Refused where that fails, all being as it was."""
         try:
             self._make_folder()
-            self._write({KEY_NAME: pair.key, CERTIFICATE_NAME: pair.certificate, AUTHORITY_NAME: authority})
+            self._write(contents)
         except (OSError, Changed) as error:
             self.undo()
             raise self._not_usable(_words(error)) from error
-        return (
-            f"The serving certificate is in {self.folder}: {CERTIFICATE_NAME}, {KEY_NAME}, {AUTHORITY_NAME}"
-        )
 
     def undo(self) -> tuple[Exception, ...]:
         """Put back what `write` replaced, remove what it made; what went wrong with that comes back."""
@@ -99,7 +95,7 @@ class PairFolder:
                 if seen and not os.geteuid()
                 else (os.geteuid(), os.getegid())
             )
-            after = stamp(content, _MODES[name], *owner)
+            after = stamp(content, _MODES[name[-4:]], *owner)
             change = FileChange(f"/{name}", seen.stamp if seen else None, after)
             self._written.append((change, seen.content if seen else b""))
             files.apply(change, content, "register")
@@ -126,18 +122,57 @@ class PairFolder:
             last = part
         if not os.access(last, os.W_OK | os.X_OK):
             raise self._not_usable(f"{last} cannot be written")
-        for name in _MODES:
+        for name in self._names:
             path = self.folder / name
             if os.path.lexists(path) and not stat.S_ISREG(path.lstat().st_mode):
                 raise self._not_usable(f"{path} is no regular file")
 
     def _not_usable(self, why: str) -> Refused:
         return Refused(
-            "cert-out-not-usable",
-            f"--cert-out {clean(str(self.folder))} cannot be used: {clean(why)}",
+            self._code,
+            f"{self._asked} {clean(str(self.folder))} cannot be used: {clean(why)}",
             expected="a folder that you can write and nobody else can, or a name for a new one",
-            do="name another one: --cert-out ./tls",
+            do=f"name another one: {self._asked} ./tls",
         )
+
+
+class PairFolder(_OwnFolder):
+    """Where a server outside the cluster reads its serving pair: tls.crt, tls.key and ca.crt."""
+
+    def __init__(self, folder: str) -> None:
+        names = (KEY_NAME, CERTIFICATE_NAME, AUTHORITY_NAME)
+        super().__init__(folder, "--cert-out", "cert-out-not-usable", names)
+
+    def read(self) -> pki.KeyPair | None:
+        """The pair that lies there; None where there is none or its two files do not match.
+
+        Refused where the three files could not be written there, or others could read the key.
+        """
+        return self._read_pair(CERTIFICATE_NAME, KEY_NAME)
+
+    def write(self, authority: bytes, pair: pki.KeyPair) -> str:
+        """Write the three files, and say where; `undo` puts back what was there.
+
+        Refused where that fails; all is as it was then.
+        """
+        self._write_all({KEY_NAME: pair.key, CERTIFICATE_NAME: pair.certificate, AUTHORITY_NAME: authority})
+        names = f"{CERTIFICATE_NAME}, {KEY_NAME}, {AUTHORITY_NAME}"
+        return f"The serving certificate is in {self.folder}: {names}"
+
+
+class CaFolder(_OwnFolder):
+    """A front-proxy CA as files with kubeadm's names, on its way to another node."""
+
+    def __init__(self, folder: str) -> None:
+        super().__init__(folder, "certs export", "export-folder-not-usable", CA_NAMES)
+
+    def write(self, pair: pki.KeyPair) -> str:
+        """Write certificate and key, and say where; refused where that is unsafe or another CA lies there."""
+        there = self._read_pair(*CA_NAMES)
+        if there and there.certificate != pair.certificate:
+            raise self._not_usable("another CA lies there")
+        self._write_all(dict(zip(reversed(CA_NAMES), (pair.key, pair.certificate), strict=True)))
+        return f"The CA is in {self.folder}: {', '.join(CA_NAMES)}."
 
 
 def _way(folder: Path) -> Iterator[Path]:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from datetime import datetime
 
+    from aggctl.core.pki import KeyPair
     from aggctl.core.plan import Change
     from aggctl.core.questions import Question
     from aggctl.system.files import Files
@@ -70,6 +71,7 @@ class Ports:
     """Everything a workflow touches the world with.
 
     `look` answers questions; `watch(server, paths)` gives a pause that an event at a path cuts short.
+    `hold` keeps a pair in memory and gives its fingerprint, by which questions name it.
     """
 
     look: Callable[[Question], Any]
@@ -80,6 +82,7 @@ class Ports:
     progress: Progress
     stop: Stop
     watch: Callable[[str, tuple[str, ...]], AbstractContextManager[Callable[[float], None]]]
+    hold: Callable[[KeyPair], str]
 
     def of(self, change: Change) -> Maker:
         """The port that makes this kind of change."""

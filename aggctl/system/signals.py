@@ -27,10 +27,11 @@ class Stop:
 
     def __init__(self) -> None:
         self.requested = ""
+        self._put_off = False
 
     def check(self) -> None:
         """Raise Stopped where somebody asked."""
-        if self.requested:
+        if self.requested and not self._put_off:
             raise Stopped(self.requested)
 
     @contextlib.contextmanager
@@ -43,6 +44,15 @@ class Stop:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+    @contextlib.contextmanager
+    def put_off(self) -> Iterator[None]:
+        """Let `check` pass inside: what is being put back is put back whole."""
+        self._put_off = True
+        try:
+            yield
+        finally:
+            self._put_off = False
 
     def _note(self, number: int, _frame: FrameType | None) -> None:
         self.requested = signal.Signals(number).name

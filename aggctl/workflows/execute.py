@@ -9,14 +9,15 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from aggctl.core.findings import Finding
+from aggctl.core.findings import Finding, NotChecked
 from aggctl.core.plan import FileChange, FolderChange, ObjectChange, digests_of, inverse
 from aggctl.core.report import Report
+from aggctl.core.snapshot import NotKnown
 from aggctl.errors import AggctlError, Refused
 from aggctl.system.files import Changed
 from aggctl.system.signals import Stopped
 from aggctl.workflows.evidence import collect
-from aggctl.workflows.gates import GateFailed, wait_for
+from aggctl.workflows.gates import GateFailed, as_finding, wait_for
 from aggctl.workflows.inhabited import deletes_namespace, inhabited
 
 if TYPE_CHECKING:
@@ -30,12 +31,13 @@ KEPT_NAMES = ("front-proxy-ca.crt", "front-proxy-ca.key")
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How a plan ended, and where its record is."""
+    """How a plan ended, and where its record is; `identity` is its name in the journal."""
 
     outcome: str
     findings: tuple[Finding, ...]
     record: str
     interrupted: bool = False
+    identity: str = ""
 
 
 def execute(plan: Plan, ports: Ports, *, wait: bool = True) -> Ended:
@@ -62,7 +64,8 @@ def execute(plan: Plan, ports: Ports, *, wait: bool = True) -> Ended:
             raise
         if wait or not any(step.gate for step in plan.steps):
             left_open = close_record(running, {"outcome": "applied"})
-    return Ended("applied", left_open, ports.journal.place(running.identity))
+    where = ports.journal.place(running.identity)
+    return Ended("applied", left_open, where, identity=running.identity)
 
 
 def with_backups(plan: Plan, ports: Ports) -> Plan:
@@ -301,6 +304,8 @@ def finding_of(error: BaseException) -> Finding:
             )
         case AggctlError():
             return Finding(error.code, "error", "aggctl", error.message, error.do, evidence=error.evidence)
+        case NotKnown():
+            return as_finding(NotChecked(error.unknown))
     return Finding("defect", "error", "aggctl", f"{type(error).__name__}: {error}", "please report this")
 
 

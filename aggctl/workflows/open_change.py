@@ -22,10 +22,13 @@ def close_or_refuse(ports: Ports, *, change_it: bool) -> tuple[str, ...]:
     return close_or_mend(ports, "", change_it=change_it)
 
 
-def close_or_mend(ports: Ports, command: str, *, change_it: bool) -> tuple[str, ...]:
-    """The same for a `command` that begins anew where it was interrupted, and then proves the result itself.
+def close_or_mend(
+    ports: Ports, command: str, *, change_it: bool, proves_itself: bool = True
+) -> tuple[str, ...]:
+    """The same for a `command` that begins anew where it was interrupted; what is half made is put back.
 
-    What was made in full is closed without waiting for its gate; what is half made is put back first.
+    What was made in full is closed without waiting for its gate by one that proves the result itself; else
+    it is put back where its gate does not open.
     """
     entry = ports.journal.open_entry()
     if entry is None:
@@ -37,11 +40,12 @@ def close_or_mend(ports: Ports, command: str, *, change_it: bool) -> tuple[str, 
         if entry is None:
             return ()
         what = f"The change of {entry.started} ({entry.plan.title}) was interrupted"
-        if entry.plan.command == command and _not_made(entry, ports):
+        ours = entry.plan.command == command
+        if ours and (_not_made(entry, ports) or not (proves_itself or _is_proven(entry, ports))):
             left = _put_back(entry, ports)
             said = (f"{each.subject}: {each.message}" for each in left)
             return (f"{what} half-way; it was put back first.", *said)
-        if entry.plan.command != command and (missing := _not_in_force(entry, ports)):
+        if not ours and (missing := _not_in_force(entry, ports)):
             raise _refusal(entry, missing)
         _close(entry, ports)
     return (f"{what}; it is in force and closed now.",)
@@ -98,6 +102,18 @@ def _not_in_force(entry: Entry, ports: Ports) -> str:
         except GateFailed as failed:
             return failed.finding.message
     return ""
+
+
+def _is_proven(entry: Entry, ports: Ports) -> bool:
+    """Whether its gates open, but for those that name an identity which only the interrupted run held."""
+    gates = (step.gate for step in entry.plan.steps if step.gate)
+    try:
+        for gate in gates:
+            if not any("identity" in dict(each.arguments) for each in gate.conditions):
+                _wait(gate, entry, ports)
+    except GateFailed:
+        return False
+    return True
 
 
 def _is_made(step: Step, ports: Ports) -> bool:

@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from aggctl.core import pki
 from aggctl.core.namespaces import end_of, ours_and_ending
+from aggctl.core.register.certificates import new_pair
 from aggctl.core.register.plan import (
     Rehearsed,
     final_gate,
@@ -16,7 +16,7 @@ from aggctl.core.register.plan import (
     problems_of,
     shown_changes,
 )
-from aggctl.core.register.sight import Minted, is_ours, prepared, says_nothing, see, with_certificates
+from aggctl.core.register.sight import is_ours, prepared, says_nothing, see, with_certificates
 from aggctl.core.register.words import (
     details,
     notes,
@@ -26,13 +26,13 @@ from aggctl.core.register.words import (
     unchanged_reasons,
 )
 from aggctl.core.report import Report
-from aggctl.core.serving import tls_names
 from aggctl.core.snapshot import NotKnown
 from aggctl.errors import Refused, UsageError
 from aggctl.workflows.execute import execute, finding_of, report_of
 from aggctl.workflows.gates import GateFailed, wait_for
 from aggctl.workflows.observe import settle
 from aggctl.workflows.open_change import close_or_mend
+from aggctl.workflows.rehearse import rehearse_in_place, rehearse_in_stand_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -40,14 +40,13 @@ if TYPE_CHECKING:
 
     from aggctl.core.extension import ServiceAt
     from aggctl.core.plan import Plan
+    from aggctl.core.register.certificates import Minted
     from aggctl.core.register.sight import Object, Sight, Wanted
     from aggctl.core.resources import Located
     from aggctl.system.pairs import PairFolder
     from aggctl.system.ports import Ports
 
 AT_A_TIME = 8
-STAND_IN = "default"
-"""Where objects of a namespace that does not exist yet are rehearsed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,13 +195,7 @@ def _mint(sight: Sight, ports: Ports, manner: Manner) -> dict[ServiceAt, Minted]
             continue
         if serving.writes_files and manner.pairs is None:
             raise _no_place(serving.service)
-        now = ports.clock.now()
-        authority = pki.new_ca(
-            f"{serving.service.dns} CA", now, algorithm="ECDSA-P256", lifetime=pki.LEAF_LIFETIME
-        )
-        names = tls_names(serving.service.name, serving.service.namespace)
-        pair = pki.issue(authority, names[0], now, usage="server", sans=names, algorithm="ECDSA-P256")
-        made[serving.service] = Minted(authority.certificate, pair)
+        made[serving.service] = new_pair(serving.service, ports.clock.now())
     return made
 
 
@@ -221,32 +214,11 @@ def _rehearse(objects: tuple[Located, ...], wanted: Wanted, ports: Ports) -> tup
             each, live = one
             config = prepared(each, live, token, inventory, manager=wanted.manager)
             if each.namespace in absent:
-                return _in_stand_in(each, config, token, ports)
-            return _in_place(each, config, live, wanted, ports)
+                return rehearse_in_stand_in(each, config, token, ports)
+            force = wanted.force_conflicts or (wanted.take_over and each.kind == "APIService")
+            return rehearse_in_place(each, config, live, ports, force=force)
 
         return tuple(pool.map(rehearse, seen))
-
-
-def _in_place(each: Located, config: Object, live: Object | None, wanted: Wanted, ports: Ports) -> Rehearsed:
-    force = wanted.force_conflicts or (wanted.take_over and each.kind == "APIService")
-    answer = ports.objects.rehearse(each.path, config, force=force)
-    conflicts = tuple((one.field, one.manager) for one in answer.conflicts)
-    found = Rehearsed(each, config, live, answer.status, answer.body, answer.message, conflicts, force)
-    if not found.only_insecure:
-        return found
-    forced = ports.objects.rehearse(each.path, config, force=True)
-    return replace(found, status=forced.status, result=forced.body, message=forced.message, force=True)
-
-
-def _in_stand_in(each: Located, config: Object, token: str, ports: Ports) -> Rehearsed:
-    """Its namespace does not exist yet: tried in another one, under a name that nobody has."""
-    name = f"aggctl-{token}"
-    metadata = config["metadata"] | {"namespace": STAND_IN, "name": name}
-    path = each.path.replace(f"/namespaces/{each.namespace}/", f"/namespaces/{STAND_IN}/")
-    answer = ports.objects.rehearse(
-        f"{path.rpartition('/')[0]}/{name}", config | {"metadata": metadata}, force=False
-    )
-    return Rehearsed(each, config, None, answer.status, answer.body, answer.message, stand_in=True)
 
 
 def _refuse_without_consent(rehearsed: tuple[Rehearsed, ...], wanted: Wanted, manner: Manner) -> None:

@@ -73,6 +73,12 @@ def test_a_report_and_an_error_make_documents_of_one_shape() -> None:
     assert report["apiVersion"] == error["apiVersion"] == "aggctl/v1"
 
 
+def test_what_a_command_lists_is_in_the_document_as_it_is() -> None:
+    item = {"kind": "serving", "residualSeconds": 5}
+    assert Report("certs list", "unchanged", items=(item,)).to_json()["items"] == [item]
+    assert Report("enable", "unchanged").to_json()["items"] == []
+
+
 @pytest.mark.parametrize(
     "words", [("history",), ("rollback", "--yes"), ("rollback", "--dry-run"), ("enable", "--yes")]
 )

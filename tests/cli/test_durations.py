@@ -1,4 +1,4 @@
-"""Durations as Go writes them."""
+"""Durations as Go writes them, and days."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from aggctl.cli.options import seconds, some_seconds
 from aggctl.errors import UsageError
 
 UNITS: dict[str, Fraction] = {
+    "d": Fraction(86400),
     "h": Fraction(3600),
     "m": Fraction(60),
     "s": Fraction(1),
@@ -42,25 +43,34 @@ def test_anything_else_is_wrong_usage_and_never_another_error(text: str) -> None
         assert error.code == "duration-not-understood"  # noqa: PT017 -- either outcome is right, no third
     else:
         assert found >= 0
-        assert all(character in "0123456789.hmsuµμn" for character in text)
+        assert all(character in "0123456789.dhmsuµμn" for character in text)
 
 
 @pytest.mark.parametrize(
-    ("text", "wanted"), [("90s", 90), ("5m", 300), ("1h30m", 5400), ("1.5h", 5400), ("250ms", 0.25)]
+    ("text", "wanted"),
+    [
+        ("90s", 90),
+        ("5m", 300),
+        ("1h30m", 5400),
+        ("1.5h", 5400),
+        ("250ms", 0.25),
+        ("30d", 2592000),
+        ("1d12h", 129600),
+    ],
 )
 def test_durations_of_every_day(text: str, wanted: float) -> None:
     assert seconds(text) == wanted
 
 
 @pytest.mark.parametrize(
-    "text", ["", " ", "m", "5 m", "5M", "-5m", "+5m", "5d", "٣s", "1e3s", "inf", "5m\n", ".s"]
+    "text", ["", " ", "m", "5 m", "5M", "-5m", "+5m", "5D", "5w", "5 d", "٣s", "1e3s", "inf", "5m\n", ".s"]
 )
 def test_what_is_no_duration(text: str) -> None:
     with pytest.raises(UsageError, match="no duration"):
         seconds(text)
 
 
-@pytest.mark.parametrize("text", ["9" * 400, "9999999999s", "2562048h"])
+@pytest.mark.parametrize("text", ["9" * 400, "9999999999s", "2562048h", "106752d"])
 def test_longer_than_go_can_count_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="no duration"):
         seconds(text)

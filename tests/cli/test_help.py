@@ -42,7 +42,9 @@ def options(command: Any) -> set[str]:
     return {name for parameter in command.params for name in parameter.opts if name.startswith("-")}
 
 
-@pytest.mark.parametrize("words", [(), ("sandbox",), *COMMANDS], ids=" ".join)
+@pytest.mark.parametrize(
+    "words", [(), ("certs",), ("certs", "rotate"), ("certs", "timer"), ("sandbox",), *COMMANDS], ids=" ".join
+)
 def test_help_is_for_stdout_and_a_success(words: tuple[str, ...]) -> None:
     said = aggctl(*words, "--help")
     assert (said.status, said.err) == (0, "")
@@ -88,7 +90,7 @@ def test_kubeadms_name_for_the_folder_of_certificates_is_taken_too() -> None:
 
 def test_aggctl_alone_shows_what_there_is() -> None:
     said = aggctl()
-    for name in ("enable", "rollback", "history", "explain", "sandbox"):
+    for name in ("enable", "rollback", "history", "explain", "certs", "sandbox"):
         assert re.search(rf"^ +{name} ", said.text, re.MULTILINE)
 
 

@@ -43,7 +43,10 @@ def test_the_walk_through_a_sandbox_runs_as_it_is_written(
     assert not (tmp_path / "sandbox").exists()
 
 
-@pytest.mark.parametrize("command", [*commands("On a control-plane node"), *commands("Publish an API")])
+@pytest.mark.parametrize(
+    "command",
+    [*commands("On a control-plane node"), *commands("Publish an API"), *commands("Certificates")],
+)
 def test_every_command_has_options_that_exist(command: str) -> None:
     words = shlex.split(command.removeprefix("sudo "))
     done = subprocess.run(

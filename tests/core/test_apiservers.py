@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from support.snapshots import ON, PEER, SERVER, Scene, slices
 
-from aggctl.core.apiservers import LEASES, PEER_ADDRESS, Roster, addresses, roster
+from aggctl.core.apiservers import LEASES, NODES, PEER_ADDRESS, Roster, addresses, away, roster
 from aggctl.core.cluster_view import KUBERNETES_SLICES
 from aggctl.core.questions import ObjectAt, Question, ReadyAt, Unknown
-from aggctl.core.snapshot import Snapshot, Unasked
+from aggctl.core.snapshot import NotKnown, Snapshot, Unasked
 
 OTHER = f"https://{PEER}:6443"
 DOWN, FORBIDDEN = Unknown("refused"), Unknown("forbidden", "no-rights-in-cluster")
@@ -114,3 +114,64 @@ def test_addresses_of_the_control_plane(of_slices: Any, of_leases: Any, found: t
 def test_addresses_are_told_whether_or_not_they_answer() -> None:
     scene = telling(TWO, None).answering({ReadyAt(SERVER): DOWN, ReadyAt(OTHER): DOWN})
     assert scene.ask(lambda snapshot: addresses(snapshot, SERVER)) == ("10.0.0.11", PEER)
+
+
+# --- nodes that are away ----------------------------------------------------------------------------------
+
+
+def node(name: str, *addresses: str, ready: str | None) -> dict[str, Any]:
+    """A control-plane node whose condition Ready is this, or that has none."""
+    conditions = [{"type": "MemoryPressure", "status": "True"}]
+    conditions += [{"type": "Ready", "status": ready}] if ready else []
+    found = [{"type": "InternalIP", "address": each} for each in addresses]
+    return {"metadata": {"name": name}, "status": {"conditions": conditions, "addresses": found}}
+
+
+BOTH = Roster((SERVER, OTHER))
+
+
+@pytest.mark.parametrize(
+    ("nodes", "known", "found"),
+    [
+        ([node("a", "10.0.0.11", ready="True"), node("b", PEER, ready="True")], BOTH, ()),
+        ([node("a", "10.0.0.11", ready="True"), node("b", PEER, ready="False")], Roster((SERVER,)), ("b",)),
+        ([node("b", "fd00::12", ready="Unknown")], BOTH, ("b",)),
+        ([node("b", PEER, ready=None)], Roster((SERVER,)), ("b",)),
+        ([node("b", ready="False")], BOTH, ("b",)),
+        ([{"metadata": {"name": "b"}}, {"metadata": {"name": "c"}, "status": {}}], BOTH, ("b", "c")),
+        ([node("b", "192.168.0.2", PEER, ready="False")], BOTH, ()),
+        ([node("b", PEER, ready="False")], Roster((SERVER,), ((OTHER, "refused"),)), ()),
+        ([node("b", "fd00::12", ready="False")], Roster(("https://[fd00::12]:6443",)), ()),
+        ([node("b", PEER, ready="True")], Roster((SERVER,)), ()),
+        ([], BOTH, ()),
+    ],
+    ids=[
+        "all are ready",
+        "not ready, and forgotten",
+        "its kubelet is silent",
+        "no condition Ready",
+        "no address",
+        "no status",
+        "not ready, but its kube-apiserver answers",
+        "its kube-apiserver is named as silent already",
+        "IPv6",
+        "ready, and its kube-apiserver is known by another address",
+        "no nodes: a control plane without kubelets",
+    ],
+)  # fmt: skip
+def test_control_plane_nodes_that_are_away_are_named(
+    nodes: list[dict[str, Any]], known: Roster, found: tuple[str, ...]
+) -> None:
+    scene = ON.object(NODES, {"items": nodes})
+    assert scene.ask(lambda snapshot: away(snapshot, SERVER, known)) == found
+
+
+@pytest.mark.parametrize("answer", [None, {"items": None}], ids=["none", "null"])
+def test_where_there_are_no_nodes_none_is_away(answer: Any) -> None:
+    assert ON.object(NODES, answer).ask(lambda snapshot: away(snapshot, SERVER, BOTH)) == ()
+
+
+def test_where_nodes_may_not_be_listed_nobody_knows_who_is_away() -> None:
+    scene = ON.answering({ObjectAt(NODES, SERVER): FORBIDDEN})
+    with pytest.raises(NotKnown, match="forbidden"):
+        scene.ask(lambda snapshot: away(snapshot, SERVER, BOTH))

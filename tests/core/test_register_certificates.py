@@ -12,7 +12,7 @@ from support.snapshots import NOW, SERVER, authority
 
 from aggctl.core.extension import NO_SECRET, PairPlace, ServiceAt, Tls
 from aggctl.core.findings import Finding
-from aggctl.core.pki import KeyPair, read_certificates
+from aggctl.core.pki import KeyPair, public_key_of, read_certificates
 from aggctl.core.questions import PairAt, Unknown
 from aggctl.core.register.certificates import (
     INJECTORS,
@@ -20,6 +20,7 @@ from aggctl.core.register.certificates import (
     bundle_of,
     default_mode,
     encoded,
+    new_pair,
     pair_problem,
     serving_of,
     still_trusted,
@@ -359,3 +360,24 @@ def test_bytes_are_carried_in_base64() -> None:
 
 def test_a_serving_shows_no_bundle() -> None:
     assert "BEGIN" not in repr(Serving(AT, "keep", PLACE, CA.decode()))
+
+
+# --- made ------------------------------------------------------------------------------------------------
+
+
+def test_a_new_pair_is_good_for_its_service_by_a_ca_of_its_own() -> None:
+    made = new_pair(AT, NOW)
+    seen = pair_seen(made.pair, made.authority)
+    assert pair_problem(seen, made.authority.decode(), AT, NOW) == ""
+    assert pair_problem(seen, new_pair(AT, NOW).authority.decode(), AT, NOW) != ""
+    (authority,) = read_certificates(made.authority)
+    assert (authority.is_ca, authority.common_name) == (True, "things.shop.svc CA")
+    (leaf,) = read_certificates(made.pair.certificate)
+    assert leaf.sans == ("things.shop.svc", "things.shop", "things.shop.svc.cluster.local")
+
+
+def test_the_key_of_the_new_ca_is_kept_nowhere() -> None:
+    made = new_pair(AT, NOW)
+    (authority,) = read_certificates(made.authority)
+    assert public_key_of(made.pair.key) != authority.public_key
+    assert b"PRIVATE KEY" not in made.authority + made.pair.certificate

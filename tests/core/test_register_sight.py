@@ -20,11 +20,10 @@ from aggctl.core.cluster_view import KUBERNETES_SLICES
 from aggctl.core.extension import NO_SECRET, Api, PairPlace, ServiceAt, Tls
 from aggctl.core.fields import CREATED
 from aggctl.core.questions import MayGet, ObjectAt, PairAt, PairSeen, ReadyAt, Unknown
-from aggctl.core.register.certificates import Serving, encoded
+from aggctl.core.register.certificates import Minted, Serving, encoded
 from aggctl.core.register.sight import (
     INJECT,
     INVENTORY,
-    Minted,
     Sight,
     Wanted,
     api_of,

@@ -14,9 +14,9 @@ from aggctl.core.apiservers import Roster
 from aggctl.core.extension import NO_SECRET, Api, PairPlace, ServiceAt, Tls
 from aggctl.core.findings import Finding
 from aggctl.core.questions import ObjectAt, Unknown
-from aggctl.core.register.certificates import Serving
+from aggctl.core.register.certificates import Minted, Serving
 from aggctl.core.register.plan import INSECURE, Rehearsed
-from aggctl.core.register.sight import Minted, Sight, Wanted
+from aggctl.core.register.sight import Sight, Wanted
 from aggctl.core.register.words import (
     apis_of,
     details,

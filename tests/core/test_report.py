@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -38,11 +39,13 @@ def test_an_interrupt_that_was_not_put_back_is_4() -> None:
 def test_the_json_document_holds_the_keys_of_the_contract_and_all_that_was_found() -> None:
     finding = Finding("a-code", "error", "it", "is wrong", "mend it", evidence=("a line",))
     report = Report("enable", "refused", ("s",), (ShownChange("create", "/a"),), (finding,), ("go on",))
+    report = replace(report, items=({"kind": "serving"},))
     assert json.loads(json.dumps(report.to_json())) == {
         "apiVersion": "aggctl/v1",
         "command": "enable",
         "outcome": "refused",
         "summary": ["s"],
+        "items": [{"kind": "serving"}],
         "changes": [{"action": "create", "target": "/a", "detail": "", "diff": ""}],
         "findings": [
             {

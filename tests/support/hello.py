@@ -97,10 +97,15 @@ def ask(
 
 
 def command(
-    folder: Path, kubeconfig: Path, port: int = 0, versions: Sequence[str] = ("v1alpha1",)
+    folder: Path,
+    kubeconfig: Path,
+    port: int = 0,
+    versions: Sequence[str] = ("v1alpha1",),
+    bind: str = "127.0.0.1",
 ) -> list[str]:
     """The command line; the serving pair lies in `folder`."""
     words = [sys.executable, str(PROGRAM), "--kubeconfig", str(kubeconfig), "--port", str(port)]
+    words += ["--bind", bind]
     files = ["--tls-cert-file", str(folder / "tls.crt"), "--tls-private-key-file", str(folder / "tls.key")]
     return [*words, *files, "--group", GROUP, "--version", *versions]
 
@@ -112,6 +117,7 @@ def hello_api(
     names: Sequence[str] = NAMES,
     versions: Sequence[str] = ("v1alpha1",),
     port: int = 0,
+    bind: str = "127.0.0.1",
 ) -> Iterator[HelloApi]:
     """The server, ready; its files and its log lie in `folder`. It is ended by its own pid."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -122,7 +128,7 @@ def hello_api(
     out = folder / "hello.out"
     with out.open("wb") as stdout, (folder / "hello.log").open("wb") as stderr:
         process = subprocess.Popen(
-            command(folder, kubeconfig, port, versions),
+            command(folder, kubeconfig, port, versions, bind),
             stdin=subprocess.DEVNULL,
             stdout=stdout,
             stderr=stderr,

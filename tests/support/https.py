@@ -48,16 +48,21 @@ class Https:
 
 
 @contextlib.contextmanager
-def https(*sans: str, clients: pki.KeyPair | None = None, pair: pki.KeyPair | None = None) -> Iterator[Https]:
+def https(
+    *sans: str,
+    clients: pki.KeyPair | None = None,
+    pair: pki.KeyPair | None = None,
+    version: ssl.TLSVersion = ssl.TLSVersion.MAXIMUM_SUPPORTED,
+) -> Iterator[Https]:
     """A server for these names (127.0.0.1 by default), or one that serves `pair`.
 
-    With `clients` it asks for their certificates.
+    With `clients` it asks for their certificates; `version` is the newest TLS that it speaks.
     """
     pair = pair or leaf(authority("kubernetes"), "kube-apiserver", "server", *(sans or ("127.0.0.1",)))
     server = Https()
     with (
         tempfile.TemporaryDirectory() as folder,
-        _Listener(server, _context(Path(folder), pair, clients)) as listener,
+        _Listener(server, _context(Path(folder), pair, clients, version)) as listener,
     ):
         server.address = f"https://127.0.0.1:{listener.server_address[1]}"
         thread = threading.Thread(target=listener.serve_forever, kwargs={"poll_interval": 0.01})
@@ -109,10 +114,13 @@ class _Handler(BaseHTTPRequestHandler):
         """Tests look at `asked`."""
 
 
-def _context(folder: Path, pair: pki.KeyPair, clients: pki.KeyPair | None) -> ssl.SSLContext:
+def _context(
+    folder: Path, pair: pki.KeyPair, clients: pki.KeyPair | None, version: ssl.TLSVersion
+) -> ssl.SSLContext:
     (folder / "tls.pem").write_bytes(pair.certificate + pair.key)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(folder / "tls.pem")
+    context.maximum_version = version
     if clients:
         context.verify_mode = ssl.CERT_OPTIONAL
         context.load_verify_locations(cadata=clients.certificate.decode())

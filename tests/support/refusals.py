@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 AGGCTL = (sys.executable, "-m", "aggctl")
 ENABLE = ("enable", "--routing", "off", "--yes")
-KEYS = {"apiVersion", "command", "outcome", "summary", "changes", "findings", "next"}
+KEYS = {"apiVersion", "command", "outcome", "summary", "items", "changes", "findings", "next"}
 FINDING_KEYS = {"code", "severity", "subject", "message", "fix", "expected", "evidence", "hopeless"}
 JOURNAL = "var/lib/aggctl"
 SECONDS = 120

@@ -185,15 +185,17 @@ class World:
         return self.root / name.lstrip("/")
 
     def ports(self) -> Ports:
+        cluster = Cluster(_no_credentials, Files(str(self.root)))
         return Ports(
             look=self.look,
             files=Files(str(self.root), self.calls),
-            objects=Objects(Cluster(_no_credentials, Files(str(self.root)))),
+            objects=Objects(cluster),
             journal=Journal(str(self.root), self.calls),
             clock=self.clock,
             progress=Silent(),
             stop=self.stop,
             watch=lambda _server, _paths: contextlib.nullcontext(self.clock.pause),
+            hold=cluster.hold,
         )
 
     def look(self, question: Question) -> Any:

@@ -207,6 +207,7 @@ def test_without_a_name_what_a_sandbox_needs_is_provided(tmp_path: Path) -> None
         "kube-apiserver",
         "kube-controller-manager",
         "test-adapter",
+        "kubeadm",
     ]
 
 

@@ -1,4 +1,4 @@
-"""The serving pair of a server outside the cluster: three files, written or not written as one."""
+"""Pairs in folders of the user: a server's three files, a CA's two, written or not written as one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from support.rights import NOBODY
 from aggctl.core import pki
 from aggctl.errors import Refused
 from aggctl.system.files import Changed
-from aggctl.system.pairs import PairFolder
+from aggctl.system.pairs import CA_NAMES, CaFolder, PairFolder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -296,3 +296,78 @@ def test_a_key_is_in_no_words(folder: Path) -> None:
     pairs = PairFolder(str(folder))
     said = pairs.write(CA.certificate, NEW) + repr(pairs.read())
     assert NEW.key.decode().splitlines()[1] not in said
+
+
+# --- a CA on its way to another node ------------------------------------------------------------------------
+
+CA_FILES = {"front-proxy-ca.crt": (0o644, CA.certificate), "front-proxy-ca.key": (0o600, CA.key)}
+NEXT = authority("next")
+
+
+def test_a_ca_is_written_under_kubeadms_names_its_key_for_its_owner_alone(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        said = CaFolder(str(tmp_path / "carried")).write(CA)
+    finally:
+        os.umask(before)
+    assert files(tmp_path / "carried") == CA_FILES
+    assert stat.S_IMODE((tmp_path / "carried").stat().st_mode) == 0o700
+    assert said == f"The CA is in {tmp_path}/carried: {', '.join(CA_NAMES)}."
+
+
+def test_the_same_ca_is_written_again_and_modes_that_were_loose_are_not_any_more(tmp_path: Path) -> None:
+    CaFolder(str(tmp_path / "carried")).write(CA)
+    (tmp_path / "carried/front-proxy-ca.key").chmod(0o644)
+    CaFolder(str(tmp_path / "carried")).write(CA)
+    assert files(tmp_path / "carried") == CA_FILES
+
+
+def test_a_folder_where_another_ca_lies_is_refused_and_stays(tmp_path: Path) -> None:
+    folder = tmp_path / "carried"
+    CaFolder(str(folder)).write(CA)
+    with pytest.raises(Refused, match="another CA lies there") as error:
+        CaFolder(str(folder)).write(NEXT)
+    assert error.value.code == "export-folder-not-usable"
+    assert files(folder) == CA_FILES
+
+
+@pytest.mark.parametrize(
+    ("spoil", "why"),
+    [
+        (lambda folder: folder.chmod(0o777), "writable by everybody"),
+        (lambda folder: as_link(folder / CA_NAMES[1]), "front-proxy-ca.key is no regular file"),
+        pytest.param(lambda folder: os.chown(folder, NOBODY, -1), "folder of uid 65534", marks=as_root),
+    ],
+    ids=["a folder for everybody", "a link in place of the key", "a folder of somebody else"],
+)
+def test_an_unsafe_place_for_a_ca_is_refused(
+    tmp_path: Path, spoil: Callable[[Path], object], why: str
+) -> None:
+    folder = tmp_path / "carried"
+    CaFolder(str(folder)).write(CA)
+    spoil(folder)
+    before = [path.read_bytes() for path in sorted(tmp_path.rglob("*")) if path.is_file()]
+    with pytest.raises(Refused, match=why) as error:
+        CaFolder(str(folder)).write(CA)
+    assert error.value.code == "export-folder-not-usable"
+    assert "certs export" in error.value.do
+    assert [path.read_bytes() for path in sorted(tmp_path.rglob("*")) if path.is_file()] == before
+
+
+def test_an_undo_removes_the_ca_and_the_folder_that_was_made_for_it(tmp_path: Path) -> None:
+    folder = CaFolder(str(tmp_path / "new/carried"))
+    folder.write(CA)
+    assert folder.undo() == ()
+    assert files(tmp_path) == {}
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_ca_that_cannot_be_written_whole_is_not_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", failing("write", number))
+        with pytest.raises(Refused, match="No space left on device") as error:
+            CaFolder(str(tmp_path / "carried")).write(CA)
+    assert error.value.code == "export-folder-not-usable"
+    assert files(tmp_path) == {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from aggctl.core import namespaces
-from aggctl.core.checks import apiserver, extension, workload
+from aggctl.core.checks import apiserver, extension, rotation, workload
 from aggctl.core.findings import Finding, NotChecked, Passed
 from aggctl.core.questions import Unknown
 from aggctl.core.snapshot import NotKnown
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 CHECKS: Mapping[str, Callable[..., Passed | Finding]] = {
     "manifest-in-force": apiserver.runs_manifest,
     "apiserver-ready": apiserver.ready,
+    "apiserver-stopped": apiserver.stopped,
     "layer-published": apiserver.publishes,
     "identity-accepted": apiserver.accepts_identity,
     "workload-available": workload.available,
@@ -30,6 +31,17 @@ CHECKS: Mapping[str, Callable[..., Passed | Finding]] = {
     "api-answers": extension.answers,
     "api-available-here": extension.not_unavailable,
     "api-gone": extension.gone,
+    "serves-certificate": extension.shows,
+    "serves-other-certificate": extension.shows_no_more,
+    "api-services-read-again": extension.read_again,
+    "client-certificate-loaded": rotation.leaf_loaded,
+    "authority-published": rotation.published,
+    "authority-not-published": rotation.not_published,
+    "identity-taken": rotation.identity_taken,
+    "identity-refused": rotation.identity_refused,
+    "endpoint-takes-identity": rotation.endpoint_takes,
+    "endpoint-refuses-identity": rotation.endpoint_refuses,
+    "rotation-nodes-at": rotation.nodes_at,
     "namespace-ended": namespaces.ended,
     "namespace-goes-on": namespaces.goes_on,
 }

@@ -53,6 +53,21 @@ def runs_manifest(snapshot: Snapshot, *, manifest: str, unlike: str = "", logs: 
     )
 
 
+def stopped(snapshot: Snapshot, *, port: int) -> Passed | Finding:
+    """No kube-apiserver process serves on the port."""
+    found = snapshot.processes(port)
+    if not found:
+        return Passed("kube-apiserver has ended")
+    pids = ", ".join(str(each.pid) for each in found)
+    return Finding(
+        code="apiserver-not-stopped",
+        severity="error",
+        subject=f"kube-apiserver on port {port}",
+        message=f"process {pids} still runs",
+        fix="see that the kubelet runs: journalctl -u kubelet -n 50",
+    )
+
+
 def ready(snapshot: Snapshot, *, server: str, manifest: str = "") -> Passed | Finding:
     """This very kube-apiserver answers ok on /readyz; while it starts, 401, 403 and 500 mean "not yet"."""
     unknown = snapshot.unknown_ready(server)

@@ -6,6 +6,7 @@ import base64
 import binascii
 from typing import TYPE_CHECKING, Any
 
+from aggctl.core import pki
 from aggctl.core.checks.workload import endpoints_of
 from aggctl.core.extension import Api, ServiceAt
 from aggctl.core.findings import Finding, Passed
@@ -14,6 +15,7 @@ from aggctl.core.resources import path_of
 from aggctl.core.text import clean
 
 if TYPE_CHECKING:
+    from aggctl.core.questions import ServedSeen
     from aggctl.core.snapshot import Snapshot
 
 Object = dict[str, Any]
@@ -111,6 +113,61 @@ def served(snapshot: Snapshot, *, name: str, server: str) -> Passed | Finding:
     return Passed(f"{len(seen)} of {len(addresses)} endpoints verified from here")
 
 
+def shows(snapshot: Snapshot, *, name: str, fingerprint: str, server: str) -> Passed | Finding:
+    """Each ready endpoint of an API serves this very certificate; NotKnown where one cannot be dialled."""
+    at = service_of(snapshot.object(api_service_path(name), server) or {})
+    if at is None:
+        return _finding("api-not-available", name, "the APIService is not there", "register it again")
+    service = snapshot.object(path_of("v1", "services", at.namespace, at.name), server)
+    addresses = endpoints_of(snapshot, service, at.port, server) if service else ()
+    snapshot.expect(*(Handshake(address, at.dns, "") for address in addresses))
+    if not addresses:
+        return _not_shown(name, "no endpoint is ready")
+    for address in addresses:
+        seen = snapshot.served(address, at.dns, "")
+        if not seen.certificate:
+            return _not_shown(name, f"{address} shows no certificate ({seen.problem})")
+        if _fingerprint(seen) != fingerprint:
+            return _not_shown(name, f"{address} still serves the old certificate")
+    return Passed(f"{len(addresses)} endpoints serve the new certificate")
+
+
+def shows_no_more(snapshot: Snapshot, *, name: str, fingerprint: str, server: str) -> Passed | Finding:
+    """No endpoint of an API that can be dialled serves this certificate any more."""
+    at = service_of(snapshot.object(api_service_path(name), server) or {})
+    service = snapshot.object(path_of("v1", "services", at.namespace, at.name), server) if at else None
+    if at is None or service is None:
+        return Passed("nothing is there to serve it")
+    asked = [Handshake(each, at.dns, "") for each in endpoints_of(snapshot, service, at.port, server)]
+    snapshot.expect(*asked)
+    for each in asked:
+        if (
+            not snapshot.unknown(each)
+            and _fingerprint(snapshot.served(each.address, at.dns, "")) == fingerprint
+        ):
+            return _finding(
+                "serving-certificate-stays",
+                name,
+                f"{each.address} still serves the certificate that was taken back",
+                "see whether the server reads its files again when they change; else restart it",
+            )
+    return Passed(f"{len(asked)} endpoints serve another certificate")
+
+
+def read_again(snapshot: Snapshot, *, server: str, adds: float, apis: int) -> Passed | Finding:
+    """This kube-apiserver has read so many APIServices since its counter stood at `adds`."""
+    queue = snapshot.queue(server)
+    if queue.adds - adds >= apis and not queue.depth:
+        return Passed(f"{server} has read them")
+    return Finding(
+        code="ca-bundle-not-read",
+        severity="error",
+        subject=server,
+        message=f"it has not read the changed caBundle yet ({queue.adds - adds:.0f} of {apis} APIs)",
+        fix=f"kubectl --server {server} get --raw /metrics | grep APIServiceRegistrationController",
+    )
+
+
 def answers(snapshot: Snapshot, *, group: str, version: str, server: str) -> Passed | Finding:
     """A GET of the version's discovery through this kube-apiserver is answered by that very version."""
     api = Api(version, group)
@@ -170,3 +227,19 @@ def _finding(code: str, name: str, message: str, fix: str, evidence: str | None 
         evidence=(evidence,) if evidence else (),
         hopeless=evidence is not None,
     )
+
+
+def _not_shown(name: str, message: str) -> Finding:
+    return _finding(
+        "serving-certificate-old",
+        name,
+        message,
+        "see whether the server reads its files again when they change; else restart its Pods",
+    )
+
+
+def _fingerprint(seen: ServedSeen) -> str:
+    try:
+        return pki.read_certificates(seen.certificate)[0].fingerprint
+    except pki.PkiError:
+        return ""

@@ -72,13 +72,20 @@ def endpoints_ready(
 
 def endpoints_of(snapshot: Snapshot, service: Object, port: int, server: str) -> tuple[str, ...]:
     """HOST:PORT of each ready endpoint behind a port of a Service; the name of an ExternalName."""
-    spec, metadata = service.get("spec") or {}, service["metadata"]
-    if spec.get("type") == "ExternalName":
+    spec = service.get("spec") or {}
+    path = slices_path(service)
+    if path is None:
         return (f"{spec.get('externalName')}:{port}",)
     names = {str(each.get("name") or "") for each in spec.get("ports") or [] if each.get("port") == port}
-    slices = path_of("discovery.k8s.io/v1", "endpointslices", metadata["namespace"])
-    found = snapshot.object(f"{slices}?labelSelector=kubernetes.io/service-name={metadata['name']}", server)
-    return tuple(ready_endpoints(found, names))
+    return tuple(ready_endpoints(snapshot.object(path, server), names))
+
+
+def slices_path(service: Object) -> str | None:
+    """Where the endpoints of a Service are listed; None for an ExternalName, which has none."""
+    if (service.get("spec") or {}).get("type") == "ExternalName":
+        return None
+    slices = path_of("discovery.k8s.io/v1", "endpointslices", service["metadata"]["namespace"])
+    return f"{slices}?labelSelector=kubernetes.io/service-name={service['metadata']['name']}"
 
 
 def last_lines(snapshot: Snapshot, *, namespace: str, name: str, server: str) -> tuple[str, ...]:

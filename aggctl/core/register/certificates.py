@@ -10,6 +10,9 @@ from aggctl.core import pki
 from aggctl.core.checks.extension import ca_bundle_of
 from aggctl.core.extension import NO_SECRET, PairPlace
 from aggctl.core.findings import Finding
+from aggctl.core.register.objects import secret_with
+from aggctl.core.resources import Located, path_of, target_of
+from aggctl.core.serving import tls_names
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -28,6 +31,14 @@ INJECTORS = (
     "service.beta.openshift.io/inject-cabundle",
 )
 """Annotations by which somebody else fills caBundle."""
+
+
+@dataclass(frozen=True, slots=True)
+class Minted:
+    """A CA's certificate, whose key is thrown away, and the serving pair that it signed."""
+
+    authority: bytes
+    pair: KeyPair
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +65,23 @@ class Serving:
     def writes_files(self) -> bool:
         """Whether a new pair has to get to a server outside the cluster."""
         return self.how == "mint" and not self.place.secret
+
+
+def new_pair(service: ServiceAt, now: datetime) -> Minted:
+    """A CA for one Service and its pair; the CA's key ends here, nothing else is ever signed by it."""
+    authority = pki.new_ca(f"{service.dns} CA", now, algorithm="ECDSA-P256", lifetime=pki.LEAF_LIFETIME)
+    names = tls_names(service.name, service.namespace)
+    pair = pki.issue(authority, names[0], now, usage="server", sans=names, algorithm="ECDSA-P256")
+    return Minted(authority.certificate, pair)
+
+
+def secret_of(service: ServiceAt, place: PairPlace, minted: Minted) -> Located:
+    """The Secret that holds a new pair, under the names that the server reads."""
+    pair = minted.pair
+    data = {"ca.crt": minted.authority, "tls.crt": pair.certificate, "tls.key": pair.key}
+    data |= {place.certificate: pair.certificate, place.key: pair.key}
+    secret = secret_with(service, place.secret, {name: encoded(each) for name, each in data.items()})
+    return Located(secret, path_of("v1", "secrets", service.namespace, place.secret), target_of(secret))
 
 
 def default_mode(api_service: Object) -> str:

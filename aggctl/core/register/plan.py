@@ -83,7 +83,7 @@ def plan_register(
     blobs: dict[str, bytes] = {}
     workloads = workload_gate(sight, wanted, rehearsed)
     for each in changed:
-        change, contents = _change(sight.server, wanted.manager, each)
+        change, contents = change_of(sight.server, wanted.manager, each)
         blobs |= contents
         first_api = each.located.kind == "APIService" and not any(
             step.change.target.startswith("APIService ") for step in steps
@@ -188,7 +188,8 @@ def shown_changes(rehearsed: tuple[Rehearsed, ...], details: dict[str, str]) -> 
     )
 
 
-def _change(server: str, manager: str, each: Rehearsed) -> tuple[ObjectChange, dict[str, bytes]]:
+def change_of(server: str, manager: str, each: Rehearsed) -> tuple[ObjectChange, dict[str, bytes]]:
+    """What makes an object as the dry run showed it, and the blobs that doing and undoing it need."""
     config = canonical(each.config)
     holds = owned_stamp(each.result, manager) if each.live else created_stamp(each.config)
     after = ObjectState(digest(config), holds)

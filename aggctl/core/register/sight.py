@@ -22,10 +22,10 @@ from aggctl.core.register.certificates import (
     bundle_of,
     default_mode,
     encoded,
+    secret_of,
     serving_of,
     still_trusted,
 )
-from aggctl.core.register.objects import secret_with
 from aggctl.core.register.preconditions import (
     finding,
     layer_findings,
@@ -35,7 +35,7 @@ from aggctl.core.register.preconditions import (
     serves,
     service_findings,
 )
-from aggctl.core.resources import Located, locate, path_of, target_of
+from aggctl.core.resources import Located, locate, path_of
 from aggctl.core.serving import container_for, serving_secret
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
     from aggctl.core.extension import ServiceAt, Tls
     from aggctl.core.pki import KeyPair
+    from aggctl.core.register.certificates import Minted
     from aggctl.core.snapshot import Snapshot
 
 Object = dict[str, Any]
@@ -56,14 +57,6 @@ CERT_MANAGER = "/apis/cert-manager.io/v1"
 
 
 _BEFORE_SECRETS = ("Namespace", "CustomResourceDefinition")
-
-
-@dataclass(frozen=True, slots=True)
-class Minted:
-    """A CA's certificate, whose key is thrown away, and the serving pair that it signed."""
-
-    authority: bytes
-    pair: KeyPair
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,22 +135,17 @@ def with_certificates(
     sight: Sight, wanted: Wanted, minted: Mapping[ServiceAt, Minted], now: datetime
 ) -> tuple[Located, ...]:
     """All objects to apply: new pairs as Secrets ahead of what mounts them, APIServices with their CA."""
-    made = [_secret(serving, minted[serving.service]) for serving in sight.servings if serving.writes_secret]
+    made = [
+        secret_of(serving.service, serving.place, minted[serving.service])
+        for serving in sight.servings
+        if serving.writes_secret
+    ]
     others = [each for each in sight.objects if each.path not in {one.path for one in made}]
     first = [each for each in others if each.kind in _BEFORE_SECRETS]
     rest = [
         _verified(each, sight, wanted, minted, now) for each in others if each.kind not in _BEFORE_SECRETS
     ]
     return (*first, *made, *rest)
-
-
-def _secret(serving: Serving, minted: Minted) -> Located:
-    place, pair = serving.place, minted.pair
-    data = {"ca.crt": minted.authority, "tls.crt": pair.certificate, "tls.key": pair.key}
-    data |= {place.certificate: pair.certificate, place.key: pair.key}
-    secret = secret_with(serving.service, place.secret, {name: encoded(each) for name, each in data.items()})
-    path = path_of("v1", "secrets", serving.service.namespace, place.secret)
-    return Located(secret, path, target_of(secret))
 
 
 def _verified(

@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from aggctl.core.extension import Api, ServiceAt
+    from aggctl.core.register.certificates import Minted
     from aggctl.core.register.plan import Rehearsed
-    from aggctl.core.register.sight import Minted, Sight, Wanted
+    from aggctl.core.register.sight import Sight, Wanted
     from aggctl.core.snapshot import Snapshot
 
 _HOW = {

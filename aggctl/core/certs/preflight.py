@@ -1,0 +1,87 @@
+"""Who would hold a replacement of the CA, as far as can be seen before it begins."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from aggctl.core.apiservers import away
+from aggctl.core.certs.client import trials
+from aggctl.core.checks.workload import pods_path
+from aggctl.core.findings import Finding
+from aggctl.core.questions import ObjectAt
+from aggctl.core.resources import path_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from aggctl.core.apiservers import Roster
+    from aggctl.core.certs.layer import Layer, Target
+    from aggctl.core.snapshot import Snapshot
+
+PIN = "--requestheader-client-ca-file"
+
+
+def blockers(snapshot: Snapshot, layer: Layer, known: Roster, identity: str) -> tuple[Finding, ...]:
+    """Nodes that are away, endpoints that refuse even the leaf in use; as warnings, CAs that are pinned.
+
+    `identity` is the leaf in use, empty where it cannot be read.
+    """
+    server = layer.node.server
+    return (
+        *(_silent(each, why) for each, why in known.silent),
+        *(_away(each) for each in away(snapshot, server, known)),
+        *(trials(snapshot, layer, identity, "the certificate in use") if identity else ()),
+        *_pinned(snapshot, layer),
+    )
+
+
+def _pinned(snapshot: Snapshot, layer: Layer) -> Iterator[Finding]:
+    """Pods that name a file of their own for the CA: they follow what the cluster publishes no more."""
+    server = layer.node.server
+    paths = {each.api.name: _pods_of(snapshot, each, server) for each in layer.targets}
+    snapshot.expect(*(ObjectAt(path, server) for path in paths.values() if path))
+    for name, path in paths.items():
+        found = (snapshot.object(path, server) or {}).get("items") or [] if path else []
+        for pod in found:
+            if PIN in {word.split("=")[0] for word in _words(pod)}:
+                where = f"{pod['metadata'].get('namespace')}/{pod['metadata'].get('name')}"
+                yield Finding(
+                    "endpoint-pins-ca",
+                    "warning",
+                    f"Pod {where} of APIService {name}",
+                    f"it reads the CA from a file of its own ({PIN}), and does not follow what is published",
+                    "take the flag away, or put both CAs into its file before the leaf is switched",
+                )
+                break
+
+
+def _words(pod: dict[str, Any]) -> Iterator[str]:
+    for one in (pod.get("spec") or {}).get("containers") or []:
+        yield from map(str, (*(one.get("command") or ()), *(one.get("args") or ())))
+
+
+def _pods_of(snapshot: Snapshot, target: Target, server: str) -> str:
+    at = target.service
+    service = snapshot.object(path_of("v1", "services", at.namespace, at.name), server) or {}
+    selector = (service.get("spec") or {}).get("selector") or {}
+    return pods_path(at.namespace, selector) if selector else ""
+
+
+def _silent(server: str, why: str) -> Finding:
+    return Finding(
+        "apiserver-not-asked",
+        "error",
+        server,
+        f"this kube-apiserver does not answer, and every one has to take part: {why}",
+        "bring it back, or take it out of the cluster, then run again",
+    )
+
+
+def _away(name: str) -> Finding:
+    return Finding(
+        "control-plane-node-away",
+        "error",
+        f"Node {name}",
+        "this control-plane node is not ready, and every one has to take part",
+        f"bring it back, or take it out of the cluster (kubectl delete node {name}), then run again",
+    )

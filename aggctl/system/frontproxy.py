@@ -1,0 +1,62 @@
+"""Ask an extension server directly, with a front-proxy identity, as kube-apiserver would."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import ssl
+from typing import TYPE_CHECKING
+
+from aggctl.core.questions import PROBE_USER, Unknown
+from aggctl.core.text import clean
+from aggctl.system.kubeconfig import tls_context
+
+if TYPE_CHECKING:
+    from aggctl.core.pki import KeyPair
+    from aggctl.core.questions import AskApi
+
+HEADERS = {
+    "X-Remote-User": PROBE_USER,
+    "X-Remote-Group": "system:authenticated",
+    "Accept": "application/json",
+}
+REFUSED = 0
+NO_COMMON_TLS = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "UNSUPPORTED_PROTOCOL", "HTTP_REQUEST")
+"""What OpenSSL says of a server that speaks something else: it never saw the certificate."""
+
+
+def ask_api(asked: AskApi, pair: KeyPair | None, timeout: float) -> int | Unknown:
+    """The HTTP status, or REFUSED where the server ended the connection because of the certificate shown.
+
+    Under TLS 1.3 a refusal may come as an alert, or a closed connection, at the first read (RFC 8446, 4.4.2).
+    """
+    host, _, port = asked.address.rpartition(":")
+    context = tls_context(
+        asked.authority.encode(),
+        *((pair.certificate, pair.key) if pair else ()),
+        insecure=not asked.authority,
+    )
+    context.hostname_checks_common_name = False
+    try:
+        plain = socket.create_connection((host.strip("[]"), int(port)), timeout=timeout)
+    except OSError as error:
+        return Unknown(f"{asked.address} cannot be dialled from here: {clean(error.strerror or str(error))}")
+    with plain:
+        try:
+            with context.wrap_socket(plain, server_hostname=asked.name) as connection:
+                return _status(connection, asked)
+        except ssl.SSLCertVerificationError as error:
+            return Unknown(f"{asked.address} does not verify as {asked.name}: {clean(error.verify_message)}")
+        except TimeoutError:
+            return Unknown(f"{asked.address} does not answer within {timeout:g} s")
+        except (OSError, http.client.HTTPException) as error:
+            if getattr(error, "reason", "") in NO_COMMON_TLS:
+                return Unknown(f"{asked.address} does not speak TLS: {clean(str(error))}")
+            return REFUSED
+
+
+def _status(connection: ssl.SSLSocket, asked: AskApi) -> int:
+    request = http.client.HTTPConnection(asked.name)
+    request.sock = connection
+    request.request("GET", asked.path, headers=HEADERS)
+    return request.getresponse().status
