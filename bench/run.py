@@ -21,6 +21,7 @@ import threading
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from subprocess import DEVNULL
 from typing import TYPE_CHECKING, Any
@@ -142,9 +143,7 @@ class Registration:
     def __init__(self, sandbox: Sandbox, folder: Path, kubectl: str) -> None:
         self._sandbox, self._folder, self._kubectl = sandbox, folder, kubectl
         self._root = ["--root", str(sandbox.root)]
-        with socket.socket() as holder:
-            holder.bind(("127.0.0.1", 0))
-            self._port = int(holder.getsockname()[1])
+        self._port = _free_port()
         self.command = [*AGGCTL, "register", API, *self._root, "--external", f"localhost:{self._port}"]
         self.command += ["--name", "hello", "--tls", "secret=hello", "--yes"]
 
@@ -237,6 +236,11 @@ def main() -> None:
     back = Figure("rollback --dry-run", 0.8, peer_name)
     register = Figure("register", 1.3, "kubectl apply, wait, get --raw", of_peer=True)
     unchanged = Figure("register, nothing to do", 1.2, peer_name)
+    rotations = {
+        "client": Figure("certs rotate client", 3.0, peer_name),
+        "serving": Figure("certs rotate serving", 10.0, peer_name),
+        "ca": Figure("certs rotate ca", 15.0, peer_name),
+    }
     with tempfile.TemporaryDirectory(prefix="aggctl-bench-") as folder:
         sandbox = control_plane.up(Path(folder) / "sandbox", "off", say=_say)
         try:
@@ -250,14 +254,46 @@ def main() -> None:
                 measure(again, lambda: timed(enable), peer)
                 measure(back, lambda: timed([*AGGCTL, "rollback", *root, "--dry-run"]), peer)
                 timed([*AGGCTL, "rollback", *root, "--yes"])
+            timed(enable)
+            _rotations(sandbox, Path(folder), rotations, peer)
             if kubectl:
-                timed(enable)
                 _registrations(Registration(sandbox, Path(folder), kubectl), register, unchanged, peer)
         finally:
             control_plane.down(sandbox.directory, say=_say)
     _head(peer)
-    for figure in (version, help_, own, again, back, *((register, unchanged) if kubectl else ())):
+    registered = (register, unchanged) if kubectl else ()
+    for figure in (version, help_, own, again, back, *registered, *rotations.values()):
         sys.stdout.write(f"{figure.row()}\n")
+
+
+def _rotations(sandbox: Sandbox, folder: Path, figures: dict[str, Figure], peer: list[str]) -> None:
+    """Renew each kind of certificate in turn, with one API of a server beside the cluster."""
+    root, pair, port = ["--root", str(sandbox.root)], folder / "rotated", _free_port()
+    more = {"client": [], "serving": [API, "--cert-out", str(pair)], "ca": ["--again"]}
+    files = ["--tls-cert-file", str(pair / "tls.crt"), "--tls-private-key-file", str(pair / "tls.key")]
+    words = [*files, "--port", str(port), "--kubeconfig", str(sandbox.kubeconfig)]
+    once_there = ["/bin/sh", "-c", 'until [ -s "$0" ]; do sleep 0.1; done; exec "$@"', files[1]]
+    server = subprocess.Popen(
+        [*once_there, sys.executable, str(HELLO), *words], stdin=DEVNULL, stdout=DEVNULL, stderr=DEVNULL
+    )
+    try:
+        place = ["--external", f"localhost:{port}", "--name", "hello", "--cert-out", str(pair)]
+        timed([*AGGCTL, "register", API, *root, *place, "--yes"])
+        for number in range(RUNS):
+            _say(f"rotation {number + 1} of {RUNS}")
+            for kind, figure in figures.items():
+                command = [*AGGCTL, "certs", "rotate", kind, *more[kind], *root, "--yes"]
+                measure(figure, partial(timed, command), peer)
+        timed([*AGGCTL, "unregister", API, *root, "--yes"])
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def _free_port() -> int:
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        return int(holder.getsockname()[1])
 
 
 def _registrations(of: Registration, register: Figure, unchanged: Figure, peer: list[str]) -> None:
