@@ -371,7 +371,7 @@ def _shown(sight: Sight, change: FileChange | FolderChange, plan: Plan) -> Shown
 
 
 def _purpose(sight: Sight, path: str) -> str:
-    source = {"mint": "a new CA, 10 y", "given": "from --ca-from", "kept": "the CA of an earlier try"}
+    source = {"mint": "a new CA, 10 y", "given": "the given CA", "kept": "the CA of an earlier try"}
     if path == sight.files.ca_at.host:
         return source.get(sight.need.ca_source, "")
     if path == sight.files.certificate_at.host:

@@ -23,7 +23,8 @@ def another(files: LayerFiles, message: str) -> Finding:
         subject=files.ca_at.host,
         message=message,
         expected="one front-proxy CA for the whole cluster",
-        fix="copy front-proxy-ca.crt and .key from a node that has them, then: aggctl enable --ca-from DIR",
+        fix="on a node that has it: aggctl certs export --upload; here: aggctl enable --certificate-key KEY "
+        "(or as files: aggctl enable --ca-from DIR)",
     )
 
 

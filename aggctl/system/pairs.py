@@ -168,8 +168,9 @@ class CaFolder(_OwnFolder):
 
     def write(self, pair: pki.KeyPair) -> str:
         """Write certificate and key, and say where; refused where that is unsafe or another CA lies there."""
-        there = self._read_pair(*CA_NAMES)
-        if there and there.certificate != pair.certificate:
+        self._read_pair(*CA_NAMES)  # refuses a folder that is unsafe
+        there = Files(str(self.folder)).read(f"/{CA_NAMES[0]}") if self.folder.is_dir() else None
+        if there and there.content != pair.certificate:
             raise self._not_usable("another CA lies there")
         self._write_all(dict(zip(reversed(CA_NAMES), (pair.key, pair.certificate), strict=True)))
         return f"The CA is in {self.folder}: {', '.join(CA_NAMES)}."

@@ -141,13 +141,20 @@ def refused_by_servers(run: Run) -> Gate:
 
 
 def refused_everywhere(run: Run, record: Record) -> Gate:
-    """The old CA is not published, and every endpoint refuses it."""
+    """The old CA is not published, and every endpoint refuses it.
+
+    Not so where it is the CA of ordinary clients, too: there its leaves go on being answered, as clients.
+    """
+    layer = layer_of(run.ports)
+    shared = {each.fingerprint for each in layer.files.client_authorities} & set(record.old)
+    asked = () if shared else endpoints(layer, "endpoint-refuses-identity", run.identities.old)
     gone = tuple(
         Condition("authority-not-published", (("server", run.server), ("fingerprint", each)))
         for each in record.old
     )
-    every = (*gone, *endpoints(layer_of(run.ports), "endpoint-refuses-identity", run.identities.old))
-    return Gate(every, run.wishes.deadline, steady=1.0, waits_for="every endpoint to refuse the old CA")
+    return Gate(
+        (*gone, *asked), run.wishes.deadline, steady=1.0, waits_for="every endpoint to refuse the old CA"
+    )
 
 
 def prune(run: Run, record: Record) -> None:

@@ -251,10 +251,9 @@ def _reasons(sight: Sight, ports: Ports) -> tuple[str, ...]:
 def _on_other_nodes(sight: Sight) -> tuple[str, ...]:
     if not sight.cluster or not sight.cluster.peers:
         return ()
-    folder = sight.files.folder.host
     return (
-        f"The other control-plane nodes ({', '.join(sight.cluster.peers)}) need the same CA: copy",
-        f"{folder}/front-proxy-ca.crt and .key there, then run on each: aggctl enable --ca-from DIR",
+        f"The other control-plane nodes ({', '.join(sight.cluster.peers)}) need the same CA. Here:",
+        "aggctl certs export --upload     (prints a key), then on each: aggctl enable --certificate-key KEY",
     )
 
 

@@ -25,7 +25,8 @@ _ASKED = ("ActiveState", "NextElapseUSecRealtime", "LastTriggerUSec", "Result")
 def install(files: Files, root: str, units: dict[str, bytes]) -> Report:
     """Write the units (content by name) and start the timer; what was there comes back where that fails."""
     before = {name: _ours(files, name) for name in units}
-    if all(seen and seen.content == units[name] for name, seen in before.items()) and not is_running(root):
+    same = all(seen and seen.content == units[name] for name, seen in before.items())
+    if same and not (is_running(root) and _is_idle()):
         return Report(
             "certs timer install", "unchanged", summary=("The timer is installed.", *_by_hand(root))
         )
@@ -131,6 +132,10 @@ def _by_hand(root: str) -> tuple[str, ...]:
     if is_running(root):
         return ()
     return (f"systemd does not run here; on the machine itself: systemctl enable --now {TIMER_NAME}",)
+
+
+def _is_idle() -> bool:
+    return _properties(systemctl("show", TIMER_NAME, "--property=ActiveState")).get("ActiveState") != "active"
 
 
 def _properties(text: str) -> dict[str, str]:

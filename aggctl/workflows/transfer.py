@@ -103,8 +103,10 @@ def keep_next(ports: Ports, pair: pki.KeyPair) -> None:
 
 def ca_to_share(ports: Ports) -> NextCa:
     """The new CA while a rotation is under way, else the one in force."""
+    record, layer = read_record(ports), layer_of(ports)
     kept = pair_of(ports, *(f"{ROTATION}/{name}" for name in CA_NAMES))
-    layer = layer_of(ports)
+    if kept and (record is None or record.finished or kept.certificate.fingerprint != record.ca):
+        kept = None  # of an earlier rotation, which another node ended
     found = kept or pair_of(ports, layer.files.ca_at.host, layer.files.ca_key_at)
     if found is None:
         raise Refused(

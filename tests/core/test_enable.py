@@ -515,7 +515,7 @@ def test_each_file_is_shown_with_its_mode_and_what_it_is() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wanted", "detail"), [({"ca": CA}, "from --ca-from"), ({"kept": CA}, "the CA of an earlier try")]
+    ("wanted", "detail"), [({"ca": CA}, "the given CA"), ({"kept": CA}, "the CA of an earlier try")]
 )
 def test_where_a_ca_comes_from_is_shown(wanted: dict[str, Any], detail: str) -> None:
     assert ("create", f"{PKI}/front-proxy-ca.crt", f"0644   {detail}") in shown(OFF, **wanted)

@@ -138,7 +138,7 @@ def test_what_cannot_be_read_is_neither_published_nor_gone(check: str, answer: A
     [
         (WhoSeen(201, PROBE_USER), "Passed", "old-ca-still-trusted"),
         (WhoSeen(200, PROBE_USER), "Passed", "old-ca-still-trusted"),
-        (WhoSeen(201, "front-proxy-client"), "new-ca-not-trusted", "old-ca-still-trusted"),
+        (WhoSeen(201, "front-proxy-client"), "new-ca-not-trusted", "Passed"),
         (WhoSeen(401, ""), "new-ca-not-trusted", "Passed"),
         (WhoSeen(403, ""), "new-ca-not-trusted", "old-ca-still-trusted"),
         (WhoSeen(500, ""), "new-ca-not-trusted", "old-ca-still-trusted"),
@@ -146,9 +146,10 @@ def test_what_cannot_be_read_is_neither_published_nor_gone(check: str, answer: A
     ],
     ids=["201", "200", "another name", "401", "403", "500", "silent"],
 )
-def test_kube_apiserver_trusts_whom_it_names_and_refuses_by_401_alone(
+def test_kube_apiserver_trusts_whom_it_names_and_refuses_by_401_or_the_leafs_own_name(
     who: Any, taken: str, refused: str
 ) -> None:
+    """A leaf of the ordinary clients' CA, too, is an ordinary client once it is no front proxy any more."""
     scene, asked = ON.answering({AskWith(SERVER, IDENTITY): who}), {"server": SERVER, "identity": IDENTITY}
     assert told(verdict(scene, "identity-taken", **asked)) == taken
     assert told(verdict(scene, "identity-refused", **asked)) == refused

@@ -7,13 +7,14 @@ import ssl
 import subprocess
 from contextlib import closing
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from http.client import HTTPSConnection
 from typing import TYPE_CHECKING
 
 import pytest
 from support.hello import ask, hello_api
 from support.killed import NEVER, killed, spread
-from support.kube import API_SERVICES, Kube, api_service
+from support.kube import API_SERVICES, MERGE, Kube, api_service
 from support.load import load
 from support.nodes import Node
 from support.refusals import AGGCTL, aggctl, assert_decent
@@ -259,11 +260,11 @@ def test_without_the_ca_key_it_is_managed_externally(place: Place) -> None:
 
 def test_a_record_that_is_none_is_refused_and_stays(place: Place) -> None:
     record = place.kube.get(RECORD)
-    place.kube.ask("PATCH", RECORD, {"data": {"nodes": "?"}}, "application/merge-patch+json")
+    place.kube.ask("PATCH", RECORD, {"data": {"nodes": "?"}}, MERGE)
     try:
         said = place.rotate("ca", "--yes", "-o", "json")
     finally:
-        place.kube.ask("PATCH", RECORD, {"data": record["data"]}, "application/merge-patch+json")
+        place.kube.ask("PATCH", RECORD, {"data": record["data"]}, MERGE)
     assert (said.status, said.codes) == (3, ["rotation-record-not-readable"])
 
 
@@ -285,6 +286,31 @@ def test_killed_anywhere_traffic_goes_on_and_the_next_run_finishes(place: Place)
             assert place.accepts(place.leaf()), point
             assert place.kube.get(RECORD)["data"]["finished"], point
     assert requests.failed == {}
+
+
+def test_a_ca_that_is_also_the_one_of_ordinary_clients_is_replaced_by_one_of_its_own(place: Place) -> None:
+    """A fault that tutorials make: afterwards a leaf of that CA is an ordinary client's, no more."""
+    ca = pki.KeyPair(*(place.file(f"ca.{ending}").read_bytes() for ending in ("crt", "key")))
+    leaf = pki.issue(ca, "front-proxy-client", datetime.now(UTC), usage="client")
+    contents = {
+        "front-proxy-ca.crt": ca.certificate,
+        "front-proxy-ca.key": ca.key,
+        "front-proxy-client.key": leaf.key,
+        "front-proxy-client.crt": leaf.certificate,
+    }
+    for name, content in contents.items():
+        draft = place.file(f".{name}")
+        draft.write_bytes(content)
+        draft.chmod(0o600)
+        draft.replace(place.file(name))
+    eventually(lambda: prints(ca.certificate)[0] in place.published(), "it is published")
+    only = {"data": {"requestheader-client-ca-file": ca.certificate.decode()}}
+    place.kube.ask("PATCH", CONFIG_MAP, only, MERGE)
+    eventually(lambda: place.accepts(leaf), "the extension server takes it")
+    said = place.replace()
+    assert said.status == 0, said.text
+    (new,) = place.authorities()
+    assert place.published() == [new] != prints(ca.certificate)
 
 
 # --- with a restart ---------------------------------------------------------------------------------------

@@ -322,13 +322,17 @@ def test_the_same_ca_is_written_again_and_modes_that_were_loose_are_not_any_more
     assert files(tmp_path / "carried") == CA_FILES
 
 
-def test_a_folder_where_another_ca_lies_is_refused_and_stays(tmp_path: Path) -> None:
+@pytest.mark.parametrize("keyless", [False, True], ids=["with its key", "without its key"])
+def test_a_folder_where_another_ca_lies_is_refused_and_stays(tmp_path: Path, *, keyless: bool) -> None:
     folder = tmp_path / "carried"
     CaFolder(str(folder)).write(CA)
+    if keyless:
+        (folder / CA_NAMES[1]).unlink()
+    before = files(folder)
     with pytest.raises(Refused, match="another CA lies there") as error:
         CaFolder(str(folder)).write(NEXT)
     assert error.value.code == "export-folder-not-usable"
-    assert files(folder) == CA_FILES
+    assert files(folder) == before
 
 
 @pytest.mark.parametrize(

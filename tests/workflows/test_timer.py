@@ -102,6 +102,14 @@ def test_a_timer_that_somebody_stopped_is_started_by_installing_it_again(machine
     assert ENABLE in machine.asked()
 
 
+def test_a_timer_that_is_active_is_left_as_it_is(machine: Machine) -> None:
+    machine.install()
+    machine.asked()
+    machine.answers("ActiveState=active")
+    assert machine.install().outcome == "unchanged"
+    assert not {"daemon-reload", ENABLE} & set(machine.asked())
+
+
 def test_the_timer_is_stopped_before_its_units_go(machine: Machine) -> None:
     machine.install()
     machine.asked()

@@ -36,13 +36,17 @@ def blockers(snapshot: Snapshot, layer: Layer, known: Roster, identity: str) -> 
 
 
 def _pinned(snapshot: Snapshot, layer: Layer) -> Iterator[Finding]:
-    """Pods that name a file of their own for the CA: they follow what the cluster publishes no more."""
+    """Pods that name a file of their own for the CA: they follow what the cluster publishes no more.
+
+    Whoever may not list Pods goes without the warning: the switch waits for each endpoint all the same.
+    """
     server = layer.node.server
     paths = {each.api.name: _pods_of(snapshot, each, server) for each in layer.targets}
     snapshot.expect(*(ObjectAt(path, server) for path in paths.values() if path))
     for name, path in paths.items():
-        found = (snapshot.object(path, server) or {}).get("items") or [] if path else []
-        for pod in found:
+        if not path or snapshot.unknown(ObjectAt(path, server)):
+            continue
+        for pod in (snapshot.object(path, server) or {}).get("items") or []:
             if PIN in {word.split("=")[0] for word in _words(pod)}:
                 where = f"{pod['metadata'].get('namespace')}/{pod['metadata'].get('name')}"
                 yield Finding(

@@ -65,9 +65,12 @@ def identity_taken(snapshot: Snapshot, *, server: str, identity: str) -> Passed 
 
 
 def identity_refused(snapshot: Snapshot, *, server: str, identity: str) -> Passed | Finding:
-    """A kube-apiserver refuses a leaf in memory: it does not trust the CA behind it any more."""
+    """A kube-apiserver refuses a leaf in memory: it does not trust the CA behind it any more.
+
+    Where that CA is the one of ordinary clients, too, the leaf is from then on taken for one of those.
+    """
     who = snapshot.who_with(server, identity)
-    if who.status == REFUSED:
+    if who.status == REFUSED or (who.status in TAKEN and who.username not in ("", PROBE_USER)):
         return Passed(f"{server} refuses it")
     return _finding("old-ca-still-trusted", server, f"{server} still trusts the old CA (HTTP {who.status})")
 
