@@ -114,9 +114,14 @@ def next_ca(ports: Ports, layer: Layer, record: Record | None, algorithm: str) -
     ports.journal.forget_kept(PART)  # of an earlier rotation, which another node ended
     now = ports.clock.now()
     pair = pki.new_ca(a.next_name(layer.files.authorities, now), now, algorithm=algorithm)
+    keep_next(ports, pair)
+    return a.NextCa(pair, pki.read_certificates(pair.certificate)[0])
+
+
+def keep_next(ports: Ports, pair: pki.KeyPair) -> None:
+    """Put the new CA where the next run looks for it."""
     for name, content in zip(CA_NAMES, (pair.certificate, pair.key), strict=True):
         ports.journal.keep(name, content, PART)
-    return a.NextCa(pair, pki.read_certificates(pair.certificate)[0])
 
 
 def leaf_of(ports: Ports, layer: Layer) -> a.NextCa | None:

@@ -9,7 +9,7 @@ from aggctl.core.certs.sealed import PATH, new_key, seal, unseal
 from aggctl.core.report import Report, ShownChange
 from aggctl.errors import Refused
 from aggctl.system.journal import ROTATION
-from aggctl.workflows.rotation import CA_NAMES, PART, layer_of, pair_of, read_record
+from aggctl.workflows.rotation import CA_NAMES, keep_next, layer_of, pair_of, read_record
 
 if TYPE_CHECKING:
     from aggctl.core.certs.authority import NextCa
@@ -93,12 +93,6 @@ def import_pair(ports: Ports, pair: pki.KeyPair) -> Report:
         summary=(f"{certificate.common_name} is here.",),
         next=("aggctl certs rotate ca",),
     )
-
-
-def keep_next(ports: Ports, pair: pki.KeyPair) -> None:
-    """Put the new CA where the rotation looks for it."""
-    for name, content in zip(CA_NAMES, (pair.certificate, pair.key), strict=True):
-        ports.journal.keep(name, content, PART)
 
 
 def ca_to_share(ports: Ports) -> NextCa:

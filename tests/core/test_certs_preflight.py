@@ -62,6 +62,12 @@ def test_a_kube_apiserver_that_does_not_answer_holds_it_with_the_reason() -> Non
     assert "no route" in finding.message
 
 
+def test_a_node_whose_own_address_the_cluster_does_not_know_holds_it() -> None:
+    (finding,) = held(place(), Roster(("https://10.0.0.12:6443",)))
+    assert (finding.code, finding.severity) == ("apiserver-under-another-address", "error")
+    assert "https://10.0.0.12:6443" in finding.message
+
+
 def test_a_control_plane_node_that_is_away_holds_it_by_name() -> None:
     nodes = {"items": [node("here", ready="True"), node("gone", ready="Unknown")]}
     (finding,) = held(place().object(NODES, nodes))

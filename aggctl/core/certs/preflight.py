@@ -28,6 +28,7 @@ def blockers(snapshot: Snapshot, layer: Layer, known: Roster, identity: str) -> 
     """
     server = layer.node.server
     return (
+        *((_under_another_name(server, known),) if server not in known.servers else ()),
         *(_silent(each, why) for each, why in known.silent),
         *(_away(each) for each in away(snapshot, server, known)),
         *(trials(snapshot, layer, identity, "the certificate in use") if identity else ()),
@@ -69,6 +70,17 @@ def _pods_of(snapshot: Snapshot, target: Target, server: str) -> str:
     service = snapshot.object(path_of("v1", "services", at.namespace, at.name), server) or {}
     selector = (service.get("spec") or {}).get("selector") or {}
     return pods_path(at.namespace, selector) if selector else ""
+
+
+def _under_another_name(server: str, known: Roster) -> Finding:
+    """Nodes note their stages by address: one with two addresses would be waited for by itself."""
+    return Finding(
+        "apiserver-under-another-address",
+        "error",
+        server,
+        f"its manifest says {server}, and the cluster knows {', '.join(known.servers)}",
+        "set --advertise-address in its manifest to the address that the cluster knows, then run again",
+    )
 
 
 def _silent(server: str, why: str) -> Finding:
