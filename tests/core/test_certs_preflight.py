@@ -12,7 +12,7 @@ from aggctl.core.apiservers import NODES, Roster
 from aggctl.core.certs.layer import see_layer
 from aggctl.core.certs.preflight import blockers
 from aggctl.core.cluster_view import API_SERVICES
-from aggctl.core.questions import PROBE_USER, AskApi, AskWith, UnavailableApis, Unknown, WhoSeen
+from aggctl.core.questions import PROBE_USER, AskApi, AskWith, ClockSkew, UnavailableApis, Unknown, WhoSeen
 
 if TYPE_CHECKING:
     from aggctl.core.findings import Finding
@@ -25,6 +25,7 @@ ENDPOINTS = (
 TRIAL = AskApi("10.1.0.5:8443", "things.shop.svc", "", "/apis/things.example/v1", LEAF)
 PIN = "--requestheader-client-ca-file=/etc/own/ca.crt"
 WELL = Roster((SERVER,))
+PEER = "https://10.0.0.12:6443"
 
 
 def place(*pods: dict[str, Any], selector: dict[str, str] | None = None) -> Scene:
@@ -63,9 +64,16 @@ def test_a_kube_apiserver_that_does_not_answer_holds_it_with_the_reason() -> Non
 
 
 def test_a_node_whose_own_address_the_cluster_does_not_know_holds_it() -> None:
-    (finding,) = held(place(), Roster(("https://10.0.0.12:6443",)))
+    (finding,) = held(place().answering({ClockSkew(PEER): 0.0}), Roster((PEER,)))
     assert (finding.code, finding.severity) == ("apiserver-under-another-address", "error")
-    assert "https://10.0.0.12:6443" in finding.message
+    assert PEER in finding.message
+
+
+@pytest.mark.parametrize(("skew", "found"), [(61.0, ["clock-wrong"]), (-61.0, ["clock-wrong"]), (60.0, [])])
+def test_a_node_whose_clock_is_wrong_holds_it(skew: float, found: list[str]) -> None:
+    findings = held(place().answering({ClockSkew(PEER): skew}), Roster((SERVER, PEER)))
+    assert codes(findings) == found
+    assert all(each.subject == PEER for each in findings)
 
 
 def test_a_control_plane_node_that_is_away_holds_it_by_name() -> None:

@@ -102,13 +102,7 @@ def _of_node(node: Node, files: LayerFiles, cluster: ClusterView, now: datetime)
             f"kube-apiserver {cluster.version} reads its client certificate at its start only",
             "run again with --restart: it is away meanwhile; from 1.20 on it does without",
         )
-    if abs(cluster.skew) > CLOCK_SECONDS:
-        yield _problem(
-            "clock-wrong",
-            node.server,
-            f"its clock is {cluster.skew:+.0f} s from this machine's",
-            "chronyc tracking, or timedatectl; then run again",
-        )
+    yield from clock_problem(node.server, cluster.skew)
     for each in files.authorities[:1]:
         if each.not_after <= now:
             yield _problem(
@@ -117,6 +111,17 @@ def _of_node(node: Node, files: LayerFiles, cluster: ClusterView, now: datetime)
                 f"the CA expired on {each.not_after:%Y-%m-%d}: nothing that it signs is accepted",
                 "aggctl explain front-proxy-ca-expired",
             )
+
+
+def clock_problem(server: str, skew: float) -> Iterator[Finding]:
+    """That a kube-apiserver's clock is that many seconds from this machine's, where it is too many."""
+    if abs(skew) > CLOCK_SECONDS:
+        yield _problem(
+            "clock-wrong",
+            server,
+            f"its clock is {skew:+.0f} s from this machine's",
+            "chronyc tracking, or timedatectl; then run again",
+        )
 
 
 def _single_files(node: Node, files: LayerFiles) -> Iterator[Finding]:

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from aggctl.core.apiservers import away
 from aggctl.core.certs.client import trials
+from aggctl.core.certs.layer import clock_problem
 from aggctl.core.checks.workload import pods_path
 from aggctl.core.findings import Finding
-from aggctl.core.questions import ObjectAt
+from aggctl.core.questions import ClockSkew, ObjectAt
 from aggctl.core.resources import path_of
 
 if TYPE_CHECKING:
@@ -22,14 +23,17 @@ PIN = "--requestheader-client-ca-file"
 
 
 def blockers(snapshot: Snapshot, layer: Layer, known: Roster, identity: str) -> tuple[Finding, ...]:
-    """Nodes that are away, endpoints that refuse even the leaf in use; as warnings, CAs that are pinned.
+    """Nodes that are away or whose clock is wrong, endpoints that refuse even the leaf in use, pinned CAs.
 
     `identity` is the leaf in use, empty where it cannot be read.
     """
     server = layer.node.server
+    others = [each for each in known.servers if each != server]
+    snapshot.expect(*(ClockSkew(each) for each in others))
     return (
         *((_under_another_name(server, known),) if server not in known.servers else ()),
         *(_silent(each, why) for each, why in known.silent),
+        *(found for each in others for found in clock_problem(each, snapshot.clock_skew(each))),
         *(_away(each) for each in away(snapshot, server, known)),
         *(trials(snapshot, layer, identity, "the certificate in use") if identity else ()),
         *_pinned(snapshot, layer),
