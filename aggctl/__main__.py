@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from aggctl import __version__
@@ -21,12 +22,14 @@ def main() -> None:
 
 
 def _said_version() -> bool:
-    """False where standard output is not as usual; the long way deals with that."""
+    """False where standard output is not as usual; the long way deals with that.
+
+    Past the stream's buffer, in which what could not be written would stay.
+    """
     if sys.stdout is None:
         return False
     try:
-        sys.stdout.write(f"aggctl {__version__}\n")
-        sys.stdout.flush()
+        os.write(sys.stdout.fileno(), f"aggctl {__version__}\n".encode())
     except OSError:
         return False
     return True

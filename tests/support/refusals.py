@@ -73,7 +73,17 @@ def aggctl(
 
 def clean_environment() -> dict[str, str]:
     """The environment without what steers aggctl or Python's output."""
-    steering = ("KUBE", "NO_COLOR", "FORCE_COLOR", "PYTHONIOENCODING", "PYTHONUTF8", "COLUMNS", "LC_", "LANG")
+    steering = (
+        "KUBE",
+        "NO_COLOR",
+        "FORCE_COLOR",
+        "PYTHONIOENCODING",
+        "PYTHONUTF8",
+        "PYTHONUNBUFFERED",
+        "COLUMNS",
+        "LC_",
+        "LANG",
+    )
     return {name: value for name, value in os.environ.items() if not name.startswith(steering)} | {
         "LANG": "C.UTF-8"
     }
