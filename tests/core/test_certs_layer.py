@@ -27,7 +27,16 @@ from support.snapshots import (
 from aggctl.core.certs.layer import Target, see_layer
 from aggctl.core.cluster_view import API_SERVICES
 from aggctl.core.extension import Api, ServiceAt
-from aggctl.core.questions import ClockSkew, Dial, FileAt, ObjectAt, UnavailableApis, Unknown
+from aggctl.core.questions import (
+    ClockSkew,
+    Dial,
+    FileAt,
+    FolderAt,
+    FolderSeen,
+    ObjectAt,
+    UnavailableApis,
+    Unknown,
+)
 from aggctl.core.snapshot import NotKnown
 
 if TYPE_CHECKING:
@@ -219,6 +228,27 @@ def test_a_link_that_leads_out_of_the_volumes_is_refused() -> None:
     seen = ON.look(FileAt(path))
     linked = type(seen)(seen.content, seen.stamp, "/srv/ca.crt")
     assert codes(see(scene(base=ON.answering({FileAt(path): linked}))).problems) == ["file-not-mounted"]
+
+
+@pytest.mark.parametrize(
+    ("target", "folder", "found"),
+    [
+        (f"{PKI}/v2.crt", "", ["certificate-linked"]),
+        ("/data/pki/v2.crt", "/data/pki", ["certificate-linked"]),
+        ("/data/pki/front-proxy-client.crt", "/data/pki", []),
+    ],
+    ids=["a file", "a file in a linked folder", "the folder alone"],
+)
+def test_a_certificate_that_is_a_link_is_refused_and_a_linked_folder_is_not(
+    target: str, folder: str, found: list[str]
+) -> None:
+    path = f"{PKI}/front-proxy-client.crt"
+    seen = ON.look(FileAt(path))
+    linked = type(seen)(seen.content, seen.stamp, target)
+    behind = FolderSeen((), writable=True, uid=0, gid=0, link=folder)
+    problems = see(scene(base=ON.answering({FileAt(path): linked, FolderAt(PKI): behind}))).problems
+    assert codes(problems) == found
+    assert all(each.subject == path and target in each.fix for each in problems)
 
 
 def test_the_ca_expires_at_the_very_moment() -> None:

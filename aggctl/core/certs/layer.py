@@ -59,7 +59,7 @@ def see_layer(snapshot: Snapshot, now: datetime) -> Layer:
     files = see_files(snapshot, node, "")
     cluster = see_cluster(snapshot, node.server)
     targets = tuple(_targets(snapshot, node))
-    problems = (*_of_node(node, files, cluster, now), *_of_targets(snapshot, node.server, targets))
+    problems = (*_of_node(snapshot, node, files, cluster, now), *_of_targets(snapshot, node.server, targets))
     return Layer(node, files, cluster, targets, problems)
 
 
@@ -83,7 +83,9 @@ def _targets(snapshot: Snapshot, node: Node) -> Iterator[Target]:
         )
 
 
-def _of_node(node: Node, files: LayerFiles, cluster: ClusterView, now: datetime) -> Iterator[Finding]:
+def _of_node(
+    snapshot: Snapshot, node: Node, files: LayerFiles, cluster: ClusterView, now: datetime
+) -> Iterator[Finding]:
     if node.layer.missing and set(node.layer.missing) != {f.ROUTING}:
         yield _problem(
             "layer-off",
@@ -94,6 +96,7 @@ def _of_node(node: Node, files: LayerFiles, cluster: ClusterView, now: datetime)
     yield from files.unreadable
     yield from files.hidden
     yield from _single_files(node, files)
+    yield from _linked(snapshot, files)
     version = _minor(cluster.version)
     if version and version < RELOADS_FROM:
         yield _problem(
@@ -134,6 +137,25 @@ def _single_files(node: Node, files: LayerFiles) -> Iterator[Finding]:
                 place.host,
                 f"it is mounted into the Pod as a single file, {place.inside}: a new one is not seen there",
                 f"mount its folder in {node.manifest.path} instead; that restarts kube-apiserver once",
+            )
+
+
+def _linked(snapshot: Snapshot, files: LayerFiles) -> Iterator[Finding]:
+    """Links in place of files: a rename would put a file in place of the link, and leave its target old.
+
+    A folder that is reached by a link is another matter.
+    """
+    for seen, place in ((files.ca, files.ca_at), (files.certificate_file, files.certificate_at)):
+        if not seen or not seen.link or any(each.subject == place.host for each in files.hidden):
+            continue
+        folder, _, name = place.host.rpartition("/")
+        behind = snapshot.folder(folder)
+        if seen.link != f"{behind.link if behind and behind.link else folder}/{name}":
+            yield _problem(
+                "certificate-linked",
+                place.host,
+                f"it is a symbolic link to {seen.link}: whoever renews it there would not know of another",
+                f"cp --remove-destination {seen.link} {place.host}, and its key likewise; then run again",
             )
 
 
