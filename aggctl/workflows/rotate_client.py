@@ -10,11 +10,10 @@ from aggctl.core.certs.client import COMMAND, client_problems, plan_client, tria
 from aggctl.core.certs.layer import RESTART, Layer, see_layer
 from aggctl.core.certs.restart import restarting
 from aggctl.core.report import Report, ShownChange
-from aggctl.errors import Refused
 from aggctl.workflows.execute import execute, report_of
 from aggctl.workflows.observe import settle
 from aggctl.workflows.open_change import close_or_mend
-from aggctl.workflows.rotation import queue_of
+from aggctl.workflows.rotation import content_of, queue_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -63,14 +62,9 @@ def rotate_client(
 
 def _mint(layer: Layer, ports: Ports, algorithm: str) -> KeyPair:
     """The same name, organizations included, and a new key."""
-    files = layer.files
-    key = ports.files.read(files.ca_key_at)
-    if key is None or files.certificate is None:
-        raise Refused(
-            "changed-meanwhile", f"{files.ca_key_at} is gone", do="look what else works here, then run again"
-        )
-    authority = pki.KeyPair(files.authorities[0].pem, key.content)
-    leaf = files.certificate
+    files, leaf = layer.files, layer.files.certificate
+    assert leaf  # noqa: S101 -- for the type checker: client_problems saw to it
+    authority = pki.KeyPair(files.authorities[0].pem, content_of(ports, files.ca_key_at))
     return pki.issue(
         authority,
         leaf.common_name,

@@ -27,7 +27,7 @@ def due(*held: Held, within: timedelta = MONTH) -> Due:
 
 
 def nothing_but(**what: object) -> Due:
-    return Due(**{"authority": False, "client": False, "apis": (), "elsewhere": (), **what})  # type: ignore[arg-type]
+    return Due(**{"authority": False, "client": False, "apis": (), "elsewhere": (), **what})  # type: ignore[arg-type]  # each field gets its own type
 
 
 EXTERNAL = Held(LEAF, "/x", ENDS, managed=EXTERNALLY)

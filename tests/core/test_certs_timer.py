@@ -17,7 +17,7 @@ WORDS = ("/usr/bin/aggctl", "certs", "rotate", "due", "--within", "30d", "--yes"
 def read(unit: bytes) -> ConfigParser:
     """A unit, its names as they are written."""
     parser = ConfigParser(interpolation=None, strict=True, delimiters=("=",), comment_prefixes=("#",))
-    parser.optionxform = str  # type: ignore[assignment,method-assign]
+    parser.optionxform = str  # type: ignore[assignment,method-assign]  # as configparser documents it
     parser.read_string(unit.decode())
     return parser
 
