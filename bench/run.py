@@ -26,6 +26,8 @@ from pathlib import Path
 from subprocess import DEVNULL
 from typing import TYPE_CHECKING, Any
 
+from many import MANY, Many
+
 from aggctl.core import pki
 from aggctl.core.extension import Api, Extension, External, ServiceAt, Tls
 from aggctl.core.register.request import of_flags
@@ -72,12 +74,12 @@ class Figure:
         )
 
 
-def timed(command: list[str]) -> tuple[float, float]:
-    """Wall seconds and peak memory (MiB) of a process."""
+def timed(command: list[str], status: int = 0) -> tuple[float, float]:
+    """Wall seconds and peak memory (MiB) of a process, which ends with `status`."""
     measured = subprocess.run(
         [sys.executable, "-S", "-c", _MEASURE, *command], capture_output=True, text=True, check=False
     )
-    if measured.returncode:
+    if measured.returncode != status:
         raise SystemExit(f"{' '.join(command)} failed: {measured.stderr}")
     seconds, kib = measured.stdout.split()
     return float(seconds), int(kib) / 1024
@@ -260,10 +262,39 @@ def main() -> None:
                 _registrations(Registration(sandbox, Path(folder), kubectl), register, unchanged, peer)
         finally:
             control_plane.down(sandbox.directory, say=_say)
+        examined = list(_many(Path(folder), peer, peer_name))
     _head(peer)
     registered = (register, unchanged) if kubectl else ()
-    for figure in (version, help_, own, again, back, *registered, *rotations.values()):
+    for figure in (version, help_, own, again, back, *registered, *rotations.values(), *examined):
         sys.stdout.write(f"{figure.row()}\n")
+
+
+def _many(folder: Path, peer: list[str], peer_name: str) -> Iterator[Figure]:
+    """Doctor and status: one API, a hundred, and a hundred with one that is black-holed."""
+    cluster = Many(folder, _say)
+    root = ["--root", str(cluster.sandbox.root)]
+    doctor, status = [*AGGCTL, "doctor", *root], [*AGGCTL, "status", *root]
+    try:
+        with cluster.served():
+            cluster.make(1)
+            yield _several(Figure("doctor, one API", 1.5, peer_name), doctor, peer)
+            cluster.make(MANY)
+            yield _several(Figure(f"doctor, {MANY} APIs", 5.0, peer_name), doctor, peer)
+            yield _several(Figure(f"status, {MANY} APIs", 1.5, peer_name), status, peer)
+            with cluster.hole():
+                name = f"doctor, {MANY} APIs and a black hole"
+                yield _several(
+                    Figure(name, 10.0, peer_name), [*doctor, "--fail-on", "error"], peer, problems=3
+                )
+    finally:
+        control_plane.down(cluster.sandbox.directory, say=_say)
+
+
+def _several(figure: Figure, command: list[str], peer: list[str], problems: int = 0) -> Figure:
+    _say(figure.name)
+    for _ in range(RUNS):
+        measure(figure, lambda: timed(command, problems), peer)
+    return figure
 
 
 def _rotations(sandbox: Sandbox, folder: Path, figures: dict[str, Figure], peer: list[str]) -> None:

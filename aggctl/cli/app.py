@@ -10,15 +10,21 @@ import typer
 
 from aggctl import __version__
 from aggctl.cli.certs import certs_app
+from aggctl.cli.doctor import doctor_command
 from aggctl.cli.enable import enable_command
 from aggctl.cli.explain import explain_command
+from aggctl.cli.logs import logs_command
 from aggctl.cli.register import register_command, unregister_command
 from aggctl.cli.rollback import history_command, rollback_command
 from aggctl.cli.sandbox import sandbox_app
+from aggctl.cli.status import status_command
 from aggctl.cli.trouble import mend_streams, result_written
+from aggctl.core.doctor.rights import LEAST
 
 if TYPE_CHECKING:
     from types import FrameType
+
+RIGHTS = f"From elsewhere than a node it needs these rights:\n\n\b\n{LEAST}"
 
 app = typer.Typer(
     name="aggctl",
@@ -31,8 +37,11 @@ app = typer.Typer(
 app.command("enable")(enable_command)
 app.command("register")(register_command)
 app.command("unregister")(unregister_command)
+app.command("status", epilog=RIGHTS)(status_command)
+app.command("doctor", epilog=RIGHTS)(doctor_command)
 app.command("rollback")(rollback_command)
 app.command("history")(history_command)
+app.command("logs")(logs_command)
 app.command("explain")(explain_command)
 app.add_typer(certs_app, name="certs")
 app.add_typer(sandbox_app, name="sandbox")

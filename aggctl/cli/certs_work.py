@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aggctl.cli import options as o
 from aggctl.cli.given_ca import ca_in, ca_of
+from aggctl.cli.outfile import write_gauges
 from aggctl.cli.wiring import Access, asker, cluster_ports, node_ports, run_command
 from aggctl.core.certs.words import metrics
 from aggctl.core.extension import parse_api
-from aggctl.core.plan import FileChange, stamp
-from aggctl.core.text import clean
-from aggctl.errors import Refused, UsageError
-from aggctl.system.files import Changed, Files
+from aggctl.errors import UsageError
 from aggctl.system.pairs import CaFolder, PairFolder
 from aggctl.workflows.ca_stages import Wishes
 from aggctl.workflows.certs_list import certs_list
@@ -31,8 +27,6 @@ if TYPE_CHECKING:
     from aggctl.cli.wiring import Manners
     from aggctl.core.report import Report
 
-READABLE = 0o644
-
 
 def show_list(typed: o.TypedAccess, manners: Manners, *, expiring: str | None, prometheus: str | None) -> int:
     """List what there is; for Prometheus into a file as well."""
@@ -41,7 +35,7 @@ def show_list(typed: o.TypedAccess, manners: Manners, *, expiring: str | None, p
         within = None if expiring is None else timedelta(seconds=o.seconds(expiring))
         report, inventory = certs_list(cluster_ports(Access(*typed.checked()), manners), within)
         if prometheus is not None:
-            _write(Path(prometheus).absolute(), metrics(inventory).encode())
+            write_gauges(prometheus, metrics(inventory))
         return report
 
     return run_command("certs list", manners, work)
@@ -191,26 +185,3 @@ def import_ca(typed: o.TypedAccess, manners: Manners, *, folder: str) -> int:
             return import_pair(ports, ca_in(folder))
 
     return run_command("certs import", manners, work)
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Put a file in place by rename: a collector never reads half of it. Refused where that fails."""
-    files, name = Files(str(path.parent)), f"/{path.name}"
-    try:
-        seen = files.read(name)
-        after = stamp(content, READABLE, os.geteuid(), os.getegid())
-        files.apply(FileChange(name, seen.stamp if seen else None, after), content, "prometheus")
-        os.utime(path, follow_symlinks=False)  # node_exporter tells by it how old an equal content is
-    except (OSError, Changed) as error:
-        raise Refused(
-            "prometheus-file-not-usable",
-            f"--prometheus {clean(str(path))} cannot be written: {_words(error)}",
-            expected="a file, or a name for a new one, in a folder that is there and that you can write",
-            do="name another one: --prometheus ./aggctl.prom",
-        ) from error
-
-
-def _words(error: OSError | Changed) -> str:
-    if isinstance(error, Changed):
-        return "somebody else changed it meanwhile"
-    return error.strerror or str(error)

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from aggctl.cli.options import NoColor, Output, OutputOption
+from aggctl.core.doctor.rights import LEAST
 from aggctl.errors import UsageError
 
 if TYPE_CHECKING:
     from aggctl.core.report import Report
 
+NO_RIGHTS = "no-rights-in-cluster"
 _PARTS = (("cause", "Cause"), ("seen", "Seen by"), ("fix", "Fix"), ("avoid", "Do not"))
 
 
@@ -60,6 +62,8 @@ def _lines(code: str, text: dict[str, str]) -> list[str]:
         if part in text:
             first, *rest = text[part].splitlines()
             lines += ["", f"{label + ':':<9} {first}", *(f"          {line}" for line in rest)]
+    if code == NO_RIGHTS:
+        lines += ["", "What doctor and status need from elsewhere than a node:", "", *LEAST.splitlines()]
     return lines
 
 

@@ -26,12 +26,16 @@ from aggctl.core.questions import (
     FileAt,
     FolderAt,
     KeyAt,
+    MayDo,
     MayGet,
     MetadataIn,
     ObjectAt,
     PairAt,
+    PodHandshake,
     PodLog,
+    RawAt,
     ReadyAt,
+    StaleApis,
     UnavailableApis,
 )
 from aggctl.core.snapshot import NotKnown
@@ -41,6 +45,7 @@ from aggctl.system.cluster import Cluster
 from aggctl.system.files import Files
 from aggctl.system.journal import Journal
 from aggctl.system.kubeconfig import find_credentials
+from aggctl.system.logs import Logs
 from aggctl.system.objects import Objects
 from aggctl.system.ports import Ports
 from aggctl.system.probes import Probes
@@ -63,10 +68,14 @@ _OF_CLUSTER = (
     AskWith,
     AskApi,
     AggregatorQueue,
+    MayDo,
     MayGet,
     MetadataIn,
     PairAt,
+    PodHandshake,
     PodLog,
+    RawAt,
+    StaleApis,
     UnavailableApis,
 )
 
@@ -152,6 +161,7 @@ def _ports(access: Access, manners: Manners, journal: Journal) -> Ports:
         stop=Stop(),
         watch=partial(watching, cluster),
         hold=cluster.hold,
+        logs=Logs(cluster, root),
     )
 
 

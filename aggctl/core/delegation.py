@@ -20,21 +20,31 @@ DELEGATOR = "system:auth-delegator"
 
 
 def rbac_missing(items: Iterable[Item], namespace: str, service_account: str) -> tuple[dict[str, Any], ...]:
-    """The bindings that the set lacks for a ServiceAccount; no other account leads to the same names."""
+    """The bindings that the set lacks for a ServiceAccount."""
     objects = [item.object for item in items]
-    wanted = (_reader(namespace, service_account), _delegator(namespace, service_account))
+    wanted = bindings_of(namespace, service_account)
     return tuple(each for each in wanted if not any(_does(found, each) for found in objects))
+
+
+def names_of(namespace: str, name: str) -> tuple[str, str]:
+    """What the two bindings of a ServiceAccount are called: no other account leads to the same names."""
+    return f"{namespace}:{name}:auth-reader", f"{namespace}:{name}:auth-delegator"
+
+
+def bindings_of(namespace: str, name: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The two bindings of a ServiceAccount: to the reader in kube-system, and to the delegator."""
+    return _reader(namespace, name), _delegator(namespace, name)
 
 
 def _reader(namespace: str, name: str) -> dict[str, Any]:
     return _binding(
-        "RoleBinding", f"{namespace}:{name}:auth-reader", "Role", READER, namespace, name, "kube-system"
+        "RoleBinding", names_of(namespace, name)[0], "Role", READER, namespace, name, "kube-system"
     )
 
 
 def _delegator(namespace: str, name: str) -> dict[str, Any]:
     return _binding(
-        "ClusterRoleBinding", f"{namespace}:{name}:auth-delegator", "ClusterRole", DELEGATOR, namespace, name
+        "ClusterRoleBinding", names_of(namespace, name)[1], "ClusterRole", DELEGATOR, namespace, name
     )
 
 

@@ -113,6 +113,20 @@ class ServedSeen:
 
 
 @dataclass(frozen=True, slots=True)
+class AnswerSeen:
+    """How a GET ended: HTTP status (0: no answer came because of what was shown), words, and seconds.
+
+    `group_version` and `resources` (names) are those of a discovery document.
+    """
+
+    status: int
+    said: str = ""
+    seconds: float = 0.0
+    group_version: str = ""
+    resources: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Unknown:
     """No answer, and why. `code` is a cause that `aggctl explain` knows."""
 
@@ -207,10 +221,10 @@ class AskWith:
 
 @dataclass(frozen=True, slots=True)
 class AskApi:
-    """GET of `path` at the extension server `address` (HOST:PORT), as kube-apiserver would -> HTTP status.
+    """GET of `path` at the extension server `address` (HOST:PORT), as kube-apiserver would -> AnswerSeen.
 
     `name` is what it is verified for by `authority` (PEM, "" for not at all), `identity` the pair in memory
-    that is shown ("" for none). 0: the server ended the handshake because of it.
+    that is shown ("" for none). Status 0: the server ended the handshake because of it.
     """
 
     address: str
@@ -218,6 +232,45 @@ class AskApi:
     authority: str
     path: str
     identity: str
+
+
+@dataclass(frozen=True, slots=True)
+class RawAt:
+    """How a GET of `path` through `server` ends, whatever its status -> AnswerSeen."""
+
+    path: str
+    server: str
+
+
+@dataclass(frozen=True, slots=True)
+class MayDo:
+    """Whether `user` (with `groups`; "" for the user of the kubeconfig) may do something -> bool.
+
+    Asked by an access review, which is made and not kept.
+    """
+
+    user: str
+    groups: tuple[str, ...]
+    verb: str
+    group: str
+    resource: str
+    namespace: str
+    name: str
+    server: str
+
+
+@dataclass(frozen=True, slots=True)
+class StaleApis:
+    """The versions (GROUP/VERSION) whose discovery document `server` holds for stale -> tuple of them."""
+
+    server: str
+
+
+@dataclass(frozen=True, slots=True)
+class SecurityLabels:
+    """SELinux labels of host paths -> tuple, "" where there is none; all are "" where it does not enforce."""
+
+    paths: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,6 +351,18 @@ class Handshake:
     authority: str
 
 
+@dataclass(frozen=True, slots=True)
+class PodHandshake:
+    """The same with a Pod's port, through pods/portforward of the kube-apiserver `server` -> ServedSeen."""
+
+    namespace: str
+    pod: str
+    port: int
+    name: str
+    authority: str
+    server: str
+
+
 Question = (
     FileAt
     | KeyAt
@@ -312,6 +377,10 @@ Question = (
     | AskWith
     | AskApi
     | AggregatorQueue
+    | RawAt
+    | MayDo
+    | StaleApis
+    | SecurityLabels
     | Dial
     | ContainerLogs
     | MetadataIn
@@ -320,4 +389,5 @@ Question = (
     | UnavailableApis
     | PodLog
     | Handshake
+    | PodHandshake
 )

@@ -28,7 +28,10 @@ from aggctl.core.questions import (
     ObjectAt,
     PairAt,
     Processes,
+    RawAt,
     ReadyAt,
+    SecurityLabels,
+    StaleApis,
     UnavailableApis,
     Unknown,
 )
@@ -37,12 +40,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from aggctl.core.questions import (
+        AnswerSeen,
         AskApi,
         FileSeen,
         FolderSeen,
         KeySeen,
         LogSeen,
+        MayDo,
         PairSeen,
+        PodHandshake,
         PodLog,
         ProcessSeen,
         Question,
@@ -96,6 +102,11 @@ class Snapshot:
     def with_answers(self, answers: Mapping[Question, Any]) -> Snapshot:
         """Give a snapshot that also holds `answers`."""
         return Snapshot({**self._answers, **answers})
+
+    @property
+    def answers(self) -> Mapping[Question, Any]:
+        """Everything that was looked at."""
+        return self._answers
 
     def expect(self, *questions: Question) -> None:
         """Say early what will be read, so that it is looked at side by side."""
@@ -164,9 +175,29 @@ class Snapshot:
         answer: WhoSeen = self._known(AskWith(server, identity))
         return answer
 
-    def api_status(self, question: AskApi) -> int:
-        """The HTTP status of an extension server asked directly."""
-        answer: int = self._known(question)
+    def direct(self, question: AskApi) -> AnswerSeen:
+        """How an extension server answers that is asked directly."""
+        answer: AnswerSeen = self._known(question)
+        return answer
+
+    def raw(self, path: str, server: str) -> AnswerSeen:
+        """How a GET through a kube-apiserver ends."""
+        answer: AnswerSeen = self._known(RawAt(path, server))
+        return answer
+
+    def may(self, question: MayDo) -> bool:
+        """Whether somebody may do something."""
+        answer: bool = self._known(question)
+        return answer
+
+    def stale_apis(self, server: str) -> tuple[str, ...]:
+        """The versions whose discovery is stale at a kube-apiserver."""
+        answer: tuple[str, ...] = self._known(StaleApis(server))
+        return answer
+
+    def labels(self, paths: tuple[str, ...]) -> tuple[str, ...]:
+        """The SELinux labels of host paths."""
+        answer: tuple[str, ...] = self._known(SecurityLabels(paths))
         return answer
 
     def queue(self, server: str) -> QueueSeen:
@@ -219,7 +250,11 @@ class Snapshot:
 
     def served(self, address: str, name: str, authority: str) -> ServedSeen:
         """What an endpoint serves, tried against a CA."""
-        answer: ServedSeen = self._known(Handshake(address, name, authority))
+        return self.served_by(Handshake(address, name, authority))
+
+    def served_by(self, question: Handshake | PodHandshake) -> ServedSeen:
+        """What an endpoint serves, by whichever way it was asked."""
+        answer: ServedSeen = self._known(question)
         return answer
 
     def _known(self, question: Question) -> Any:

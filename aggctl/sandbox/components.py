@@ -56,7 +56,7 @@ COMPONENTS = {
     )
 }
 
-USUAL = ("etcd", "kube-apiserver", "kube-controller-manager", "test-adapter", "kubeadm")
+USUAL = ("etcd", "kube-apiserver", "kube-controller-manager", "test-adapter", "kubeadm", "kubectl")
 """What a sandbox, the demo and the tests that need no root run; the others make a real node."""
 
 

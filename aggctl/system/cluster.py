@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import errno
 import json
-import re
 import ssl
 import threading
 import time
 from email.utils import parsedate_to_datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from aggctl.core import pki
@@ -17,30 +18,38 @@ from aggctl.core.fields import created_stamp
 from aggctl.core.questions import (
     PROBE_USER,
     AggregatorQueue,
+    AnswerSeen,
     AskApi,
     AskAs,
     AskWith,
     ClockSkew,
+    MayDo,
     MayGet,
     MetadataIn,
     ObjectAt,
     PairAt,
     PairSeen,
+    PodHandshake,
     PodLog,
     Question,
+    RawAt,
     ReadyAt,
+    ServedSeen,
+    StaleApis,
     UnavailableApis,
     Unknown,
     WhoSeen,
 )
 from aggctl.core.text import clean
 from aggctl.errors import Failed, Refused
-from aggctl.system.frontproxy import ask_api
+from aggctl.system.answers import no_answer, refusal, waits_for
+from aggctl.system.frontproxy import ANSWER_LIMIT, answer_seen, ask_api
+from aggctl.system.handshake import served, shown_in_pod
 from aggctl.system.kubeconfig import tls_context
 from aggctl.system.metrics import aggregator_queue, unavailable_apis
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from urllib3 import BaseHTTPResponse, PoolManager
 
@@ -49,13 +58,13 @@ if TYPE_CHECKING:
     from aggctl.system.kubeconfig import Credentials
 
 BODY_LIMIT = 32 * 1024 * 1024
-UNAUTHORIZED, FORBIDDEN, NOT_FOUND = 401, 403, 404
+NOT_FOUND = 404
 JSON = "application/json"
+DISCOVERY = f"{JSON};g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,{JSON}"
 METADATA = f"{JSON};as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 LOG_LINES, LOG_BYTES = 12, 16 * 1024
 Read = TypeVar("Read")
-_NOT_YET_VALID, _EXPIRED = 9, 10
-"""X509_V_ERR_CERT_NOT_YET_VALID and X509_V_ERR_CERT_HAS_EXPIRED."""
+_OF_ONESELF = "SelfSubjectAccessReview"
 
 
 class Cluster:
@@ -80,7 +89,13 @@ class Cluster:
             AskWith: self._who_with,
             AskApi: self._ask_api,
             AggregatorQueue: lambda asked: self._metrics(asked.server, aggregator_queue),
-            MayGet: lambda asked: self._may_get(asked.path, asked.server),
+            MayGet: lambda asked: self._may(
+                asked.server, {"nonResourceAttributes": {"path": asked.path, "verb": "get"}}
+            ),
+            MayDo: self._may_do,
+            PodHandshake: self._pod_handshake,
+            RawAt: lambda asked: self._raw(asked.path, asked.server),
+            StaleApis: lambda asked: self._stale(asked.server),
             UnavailableApis: lambda asked: self._metrics(asked.server, unavailable_apis),
             PodLog: self._log,
         }
@@ -109,7 +124,7 @@ class Cluster:
         try:
             return answer(question)
         except (HTTPError, OSError) as error:
-            return _no_answer(getattr(question, "server", ""), error)
+            return no_answer(getattr(question, "server", ""), error)
         except (ValueError, RecursionError) as error:
             where = f"{getattr(question, 'server', '')}{getattr(question, 'path', '')}"
             return Unknown(
@@ -121,7 +136,7 @@ class Cluster:
         if response.status == NOT_FOUND:
             return None
         if response.status != 200:  # noqa: PLR2004 -- HTTP's own number
-            return _refusal(server, path, response.status, body, self.credentials)
+            return refusal(server, path, response.status, body, self.credentials)
         found = json.loads(body)
         if not isinstance(found, dict) or found.get("kind") == "Status":
             return Unknown(f"{server}{path} answered no object: {clean(body)}", "answer-not-understood")
@@ -144,7 +159,7 @@ class Cluster:
 
     def _ready(self, server: str) -> str:
         response, body = self._get(f"{server}/readyz")
-        return "ok" if response.status == 200 else _waits_for(response.status, body)  # noqa: PLR2004 -- as above
+        return "ok" if response.status == 200 else waits_for(response.status, body)  # noqa: PLR2004 -- as above
 
     def _skew(self, server: str) -> float | Unknown:
         response, _ = self._get(f"{server}/version")
@@ -160,7 +175,7 @@ class Cluster:
             return _not_held(asked.identity)
         return self._who(asked.server, pair.certificate, pair.key)
 
-    def _ask_api(self, asked: AskApi) -> int | Unknown:
+    def _ask_api(self, asked: AskApi) -> AnswerSeen | Unknown:
         """Without an identity none is shown; in place of one that is not held, never none."""
         pair = self._held.get(asked.identity)
         if asked.identity and pair is None:
@@ -219,27 +234,52 @@ class Cluster:
         try:
             response, answer = self._request(method, url, body, content_type)
         except (HTTPError, OSError, ValueError) as error:
-            unknown = _no_answer(url.partition("/api")[0], error)
+            unknown = no_answer(url.partition("/api")[0], error)
             raise Failed(unknown.code, unknown.reason, do=f"aggctl explain {unknown.code}") from error
         return response.status, answer
 
-    def _may_get(self, path: str, server: str) -> bool | Unknown:
-        group, kind = "authorization.k8s.io/v1", "SelfSubjectAccessReview"
-        review = {
-            "apiVersion": group,
-            "kind": kind,
-            "spec": {"nonResourceAttributes": {"path": path, "verb": "get"}},
-        }
+    def _pod_handshake(self, asked: PodHandshake) -> ServedSeen | Unknown:
+        show = partial(shown_in_pod, asked, self.credentials, self._timeout)
+        return served(show, f"Pod {asked.namespace}/{asked.pod}", asked.authority)
+
+    def _may_do(self, asked: MayDo) -> bool | Unknown:
+        keys = ("verb", "group", "resource", "namespace", "name")
+        what = {"resourceAttributes": {key: value for key in keys if (value := getattr(asked, key))}}
+        who = {"user": asked.user, "groups": list(asked.groups)} if asked.user else {}
+        return self._may(asked.server, what | who)
+
+    def _may(self, server: str, spec: dict[str, Any]) -> bool | Unknown:
+        """An access review of oneself, or of the user in it: kube-apiserver makes it and keeps it nowhere."""
+        group, kind = "authorization.k8s.io/v1", "SubjectAccessReview" if "user" in spec else _OF_ONESELF
         url = f"{server}/apis/{group}/{kind.lower()}s"
+        review = {"apiVersion": group, "kind": kind, "spec": spec}
         response, body = self._request("POST", url, json.dumps(review).encode())
         if response.status not in (200, 201):
-            return _refusal(server, path, response.status, body, self.credentials)
+            return refusal(server, url.removeprefix(server), response.status, body, self.credentials)
         return bool((json.loads(body).get("status") or {}).get("allowed"))
+
+    def _raw(self, path: str, server: str) -> AnswerSeen:
+        began = time.monotonic()
+        response, body = self._request("GET", server + path)
+        return answer_seen(response.status, body[:ANSWER_LIMIT], time.monotonic() - began)
+
+    def _stale(self, server: str) -> tuple[str, ...] | Unknown:
+        """Aggregated discovery says of each version whether it could be read; before 1.27 there is none."""
+        response, body = self._request("GET", f"{server}/apis", accept=DISCOVERY)
+        if response.status != 200:  # noqa: PLR2004 -- HTTP's own number
+            return refusal(server, "/apis", response.status, body, self.credentials)
+        items = json.loads(body).get("items") or []
+        return tuple(
+            f"{each['metadata']['name']}/{one['version']}"
+            for each in items
+            for one in each.get("versions") or []
+            if one.get("freshness") == "Stale"
+        )
 
     def _metrics(self, server: str, read: Callable[[bytes], Read]) -> Read | Unknown:
         response, body = self._get(f"{server}/metrics")
         if response.status != 200:  # noqa: PLR2004 -- HTTP's own number
-            return _refusal(server, "/metrics", response.status, body, self.credentials)
+            return refusal(server, "/metrics", response.status, body, self.credentials)
         return read(body)
 
     def _log(self, question: PodLog) -> tuple[str, ...] | Unknown:
@@ -249,8 +289,22 @@ class Cluster:
         )
         response, body = self._get(question.server + path)
         if response.status != 200:  # noqa: PLR2004 -- HTTP's own number
-            return _refusal(question.server, path, response.status, body, self.credentials)
+            return refusal(question.server, path, response.status, body, self.credentials)
         return tuple(clean(line, 500) for line in body.splitlines() if line.strip())
+
+    @contextlib.contextmanager
+    def stream(self, url: str, silence: float) -> Iterator[BaseHTTPResponse]:
+        """The answer to a GET as it comes, however long it goes on; `silence` in seconds ends it."""
+        from urllib3 import Timeout  # noqa: PLC0415 -- 80 ms that --help need not pay
+
+        credentials, pool = self._opened()
+        headers = {"Authorization": f"Bearer {credentials.token}"} if credentials.token else {}
+        patience = Timeout(connect=self._timeout, read=silence)
+        response = pool.request("GET", url, headers=headers, preload_content=False, timeout=patience)
+        try:
+            yield response
+        finally:
+            response.close()
 
     def _get(self, url: str) -> tuple[BaseHTTPResponse, bytes]:
         return self._request("GET", url)
@@ -333,62 +387,3 @@ def _username(review: dict[str, Any]) -> str:
         return str(review["status"]["userInfo"]["username"])
     except (KeyError, TypeError):
         return ""
-
-
-def _refusal(server: str, path: str, status: int, body: bytes, credentials: Credentials) -> Unknown:
-    said = clean(_message(body))
-    if status == UNAUTHORIZED:
-        return Unknown(
-            f"{server} does not accept the credentials of {credentials.source} (401 {said})",
-            "kubeconfig-not-accepted",
-        )
-    if status == FORBIDDEN:
-        return Unknown(f"GET {path} is forbidden to {credentials.source}: {said}", "no-rights-in-cluster")
-    return Unknown(f"{server}{path} answered {status}: {said}", "apiserver-not-ready")
-
-
-def _waits_for(status: int, body: bytes) -> str:
-    """What /readyz complains of: its failed checks by name, else its words."""
-    failed = re.findall(r"\[-\](\S+)", body.decode("utf-8", "replace"))
-    return f"HTTP {status}: {clean(', '.join(failed) or _message(body))}"
-
-
-def _message(body: bytes) -> str:
-    try:
-        return str(json.loads(body)["message"])
-    except (ValueError, KeyError, TypeError):
-        return clean(body)
-
-
-def _no_answer(server: str, error: Exception) -> Unknown:
-    cause = _root_cause(error)
-    said = clean(str(getattr(cause, "strerror", "") or cause))
-    if isinstance(cause, ssl.SSLCertVerificationError):
-        return _not_trusted(server, cause, said)
-    if isinstance(cause, ssl.SSLError):
-        return Unknown(f"TLS with {server} failed: {said}", "apiserver-tls-failed")
-    return Unknown(f"{server} does not answer: {said}", "apiserver-not-reachable")
-
-
-def _not_trusted(server: str, error: ssl.SSLCertVerificationError, said: str) -> Unknown:
-    """OpenSSL's numbers tell a wrong time from a wrong CA; a certificate from the future is a wrong clock."""
-    said = clean(error.verify_message) or said
-    if error.verify_code not in (_NOT_YET_VALID, _EXPIRED):
-        said = f"the CA of the kubeconfig did not sign it, or it lacks this name: {said}"
-        return Unknown(
-            f"{server} shows a certificate that is not to be trusted; {said}", "apiserver-not-trusted"
-        )
-    clock = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
-    code = "clock-wrong" if error.verify_code == _NOT_YET_VALID else "apiserver-not-trusted"
-    return Unknown(
-        f"{server} shows a certificate that is not valid at {clock}, this machine's clock: {said}", code
-    )
-
-
-def _root_cause(error: BaseException) -> BaseException:
-    """urllib3 wraps; the operating system's own error is the one that tells."""
-    while True:
-        inner = error.__cause__ or error.__context__ or getattr(error, "reason", None)
-        if not isinstance(inner, BaseException):
-            return error
-        error = inner

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import http.client
+import json
 import socket
 import ssl
+import time
 from typing import TYPE_CHECKING
 
-from aggctl.core.questions import PROBE_USER, Unknown
+from aggctl.core.questions import PROBE_USER, AnswerSeen, Unknown
 from aggctl.core.text import clean
 from aggctl.system.kubeconfig import tls_context
 
@@ -21,12 +23,13 @@ HEADERS = {
     "Accept": "application/json",
 }
 REFUSED = 0
+ANSWER_LIMIT, SAID_LIMIT, RESOURCES_LIMIT = 1024 * 1024, 600, 200
 NO_COMMON_TLS = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "UNSUPPORTED_PROTOCOL", "HTTP_REQUEST")
 """What OpenSSL says of a server that speaks something else: it never saw the certificate."""
 
 
-def ask_api(asked: AskApi, pair: KeyPair | None, timeout: float) -> int | Unknown:
-    """The HTTP status, or REFUSED where the server ended the connection because of the certificate shown.
+def ask_api(asked: AskApi, pair: KeyPair | None, timeout: float) -> AnswerSeen | Unknown:
+    """The answer, of status REFUSED where the server ended the connection because of the certificate shown.
 
     Under TLS 1.3 a refusal may come as an alert, or a closed connection, at the first read (RFC 8446, 4.4.2).
     """
@@ -44,7 +47,7 @@ def ask_api(asked: AskApi, pair: KeyPair | None, timeout: float) -> int | Unknow
     with plain:
         try:
             with context.wrap_socket(plain, server_hostname=asked.name) as connection:
-                return _status(connection, asked)
+                return _answer(connection, asked)
         except ssl.SSLCertVerificationError as error:
             return Unknown(f"{asked.address} does not verify as {asked.name}: {clean(error.verify_message)}")
         except TimeoutError:
@@ -52,11 +55,35 @@ def ask_api(asked: AskApi, pair: KeyPair | None, timeout: float) -> int | Unknow
         except (OSError, http.client.HTTPException) as error:
             if getattr(error, "reason", "") in NO_COMMON_TLS:
                 return Unknown(f"{asked.address} does not speak TLS: {clean(str(error))}")
-            return REFUSED
+            return AnswerSeen(REFUSED, clean(str(error)))
 
 
-def _status(connection: ssl.SSLSocket, asked: AskApi) -> int:
+def _answer(connection: ssl.SSLSocket, asked: AskApi) -> AnswerSeen:
     request = http.client.HTTPConnection(asked.name)
     request.sock = connection
+    began = time.monotonic()
     request.request("GET", asked.path, headers=HEADERS)
-    return request.getresponse().status
+    response = request.getresponse()
+    return answer_seen(response.status, response.read(ANSWER_LIMIT), time.monotonic() - began)
+
+
+def answer_seen(status: int, body: bytes, seconds: float) -> AnswerSeen:
+    """An answer without its body: what a `Status` or plain text says, or what a discovery document names."""
+    try:
+        found = json.loads(body)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        return AnswerSeen(status, clean(body, SAID_LIMIT), seconds)
+    resources = found.get("resources")
+    return AnswerSeen(
+        status,
+        clean(str(found.get("message") or ""), SAID_LIMIT),
+        seconds,
+        clean(str(found.get("groupVersion") or ""), SAID_LIMIT),
+        tuple(
+            clean(str(each.get("name")), 100)
+            for each in (resources if isinstance(resources, list) else [])[:RESOURCES_LIMIT]
+            if isinstance(each, dict)
+        ),
+    )

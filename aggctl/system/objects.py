@@ -72,6 +72,11 @@ class Objects:
         """The kube-apiserver of the kubeconfig."""
         return self._cluster.credentials.server
 
+    @property
+    def source(self) -> str:
+        """Where the credentials come from: a file, or the Pod's own."""
+        return self._cluster.credentials.source
+
     def read(self, path: str) -> dict[str, Any] | None:
         """The object at `path`, or None; Failed where it may not be seen."""
         answer = self._send("GET", path)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from aggctl.core.questions import Question
     from aggctl.system.files import Files
     from aggctl.system.journal import Journal
+    from aggctl.system.logs import Logs
     from aggctl.system.objects import Objects
     from aggctl.system.signals import Stop
 
@@ -71,7 +72,8 @@ class Ports:
     """Everything a workflow touches the world with.
 
     `look` answers questions; `watch(server, paths)` gives a pause that an event at a path cuts short.
-    `hold` keeps a pair in memory and gives its fingerprint, by which questions name it.
+    `hold` keeps a pair in memory and gives its fingerprint, by which questions name it. `logs` reads whole
+    logs, which are no answers to questions.
     """
 
     look: Callable[[Question], Any]
@@ -83,6 +85,7 @@ class Ports:
     stop: Stop
     watch: Callable[[str, tuple[str, ...]], AbstractContextManager[Callable[[float], None]]]
     hold: Callable[[KeyPair], str]
+    logs: Logs
 
     def of(self, change: Change) -> Maker:
         """The port that makes this kind of change."""

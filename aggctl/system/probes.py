@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import socket
-import ssl
 import subprocess
+from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from aggctl.core.questions import (
     ArgumentsAccepted,
@@ -21,16 +21,12 @@ from aggctl.core.questions import (
     Processes,
     ProcessSeen,
     Question,
-    ServedSeen,
+    SecurityLabels,
     Unknown,
 )
 from aggctl.core.text import clean
-from aggctl.system.kubeconfig import tls_context
+from aggctl.system.handshake import DIAL_SECONDS, served, shown_at
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-DIAL_SECONDS = 2.0
 VERSION_SECONDS = 20.0
 LOG_TAIL = 64 * 1024
 LOG_LINES = 40
@@ -54,9 +50,11 @@ class Probes:
             case Dial(address):
                 return _dial(address)
             case Handshake(address, name, authority):
-                return _handshake(address, name, authority)
+                return served(partial(shown_at, address, name), address, authority)
             case ContainerLogs(namespace, pod, container):
                 return self._logs(namespace, pod, container)
+            case SecurityLabels(paths):
+                return self._labels(paths)
         raise TypeError(question)
 
     def _processes(self, port: int) -> tuple[ProcessSeen, ...]:
@@ -83,15 +81,31 @@ class Probes:
             argv = tuple(word.replace(container_root, "") for word in argv)
         return ProcessSeen(int(entry.name), started, argv)
 
+    def _labels(self, paths: tuple[str, ...]) -> tuple[str, ...]:
+        """Where SELinux only warns, or is not there, labels decide nothing."""
+        try:
+            enforces = Path("/sys/fs/selinux/enforce").read_text("ascii").strip() == "1"
+        except OSError:
+            enforces = False
+        return tuple(_label(self._root + path) if enforces else "" for path in paths)
+
     def _logs(self, namespace: str, pod: str, container: str) -> tuple[LogSeen, ...] | Unknown:
         """The kubelet writes /var/log/pods/NAMESPACE_POD-NODE_UID/CONTAINER/RUN.log in the CRI's format."""
         folder = Path(self._root) / "var/log/pods"
         try:
             found = folder.glob(f"{namespace}_{pod}*/{container}/*.log")
-            runs = [_run(path) for path in found if path.stem.isdigit() and path.is_file()]
+            runs = [self._inside(_run(path)) for path in found if path.stem.isdigit() and path.is_file()]
         except OSError as error:
             return Unknown(f"the container logs in {folder} cannot be read: {error.strerror}", "no-rights")
         return tuple(sorted(runs, key=lambda run: run.began))
+
+    def _inside(self, run: LogSeen) -> LogSeen:
+        """Paths in a log as the container sees them: in a sandbox a container is a folder beside the root."""
+        if self._root == "/":
+            return run
+        folder = re.escape(self._root.rpartition("/")[0])
+        rootfs = re.compile(rf"{folder}/run/containers/[^/\s]+/rootfs(?=/)")
+        return replace(run, lines=tuple(rootfs.sub("", line) for line in run.lines))
 
 
 def _accepted(pid: int, flags: tuple[str, ...]) -> str | Unknown:
@@ -138,42 +152,6 @@ def _dial(address: str) -> str:
     return ""
 
 
-def _handshake(address: str, name: str, authority: str) -> ServedSeen | Unknown:
-    """Look first, then verify as kube-apiserver does: by SAN only, never by the common name."""
-    try:
-        with _tls(address, name, tls_context(b"", insecure=True)) as connection:
-            certificate = ssl.DER_cert_to_PEM_cert(connection.getpeercert(binary_form=True) or b"").encode()
-    except ssl.SSLError as error:
-        return ServedSeen(b"", f"no TLS handshake: {clean(error.reason or str(error))}")
-    except OSError as error:
-        silent = "it takes the connection and says nothing" if isinstance(error, TimeoutError) else ""
-        said = silent or clean(error.strerror or str(error))
-        if refused := _dial(address):
-            return Unknown(f"{address} cannot be dialled from here: {refused}")
-        return ServedSeen(b"", f"no TLS handshake: {said}")
-    if not authority:
-        return ServedSeen(certificate, "there is no CA to verify it by")
-    try:
-        context = tls_context(authority.encode())
-        context.hostname_checks_common_name = False
-        with _tls(address, name, context):
-            return ServedSeen(certificate)
-    except ssl.SSLCertVerificationError as error:
-        return ServedSeen(certificate, clean(error.verify_message or str(error)))
-    except OSError as error:  # as before a moment ago, so it is what is served that is not understood
-        return ServedSeen(certificate, clean(error.strerror or str(error)))
-
-
-@contextlib.contextmanager
-def _tls(address: str, name: str, context: ssl.SSLContext) -> Iterator[ssl.SSLSocket]:
-    host, _, port = address.rpartition(":")
-    with (
-        socket.create_connection((host.strip("[]"), int(port)), timeout=DIAL_SECONDS) as plain,
-        context.wrap_socket(plain, server_hostname=name) as connection,
-    ):
-        yield connection
-
-
 _CRI = re.compile(r"^(?P<time>\S+) (?:stdout|stderr) [FP] ")
 
 
@@ -197,6 +175,14 @@ def _moment(line: str) -> float:
         return datetime.fromisoformat(text).timestamp()
     except ValueError:
         return 0.0
+
+
+def _label(path: str) -> str:
+    """user:role:type:level; the type is what decides."""
+    try:
+        return clean(os.getxattr(path, "security.selinux").rstrip(b"\0"), 200)
+    except OSError:
+        return ""
 
 
 def _link(path: str) -> str:

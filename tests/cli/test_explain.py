@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import json
 
 import pytest
 from support.refusals import aggctl, assert_decent, assert_document
-from support.source import CODE, all_strings, said_codes
+from support.source import CODE, all_strings, codes_in, said_codes, tables_of
 
 from aggctl.cli.explain import explanations
 
@@ -19,9 +20,43 @@ def test_every_code_that_the_source_says_is_explained() -> None:
 
 
 def test_codes_are_really_found_in_the_source() -> None:
-    assert {"no-manifest", "flag-refused", "apiserver-not-trusted", "defect", "interrupted"} <= set(
-        said_codes()
-    )
+    named = {"no-manifest", "flag-refused", "apiserver-not-trusted", "defect", "interrupted"}
+    tabled = {"connection-lost", "tls-too-old", "identity-refused", "port-taken", "server-fails"}
+    assert named | tabled <= set(said_codes())
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        """
+_SIGNS = tuple((hop, code, compile(pattern)) for hop, code, pattern in (("reach", "port-of-another", "x"),))
+""",
+        """
+_ROWS = (("port-of-another", "x"),)
+def f(words):
+    for code, pattern in _ROWS:
+        ...
+""",
+        """
+_MESSAGES = {"port-of-another": "x"}
+def f(sign):
+    return _MESSAGES[sign.code]
+""",
+        """
+def f(some):
+    code = "port-of-another" if some else given()
+""",
+    ],
+    ids=["rows of a comprehension", "rows of a loop", "keys", "a variable"],
+)
+def test_a_code_is_found_in_a_table(source: str) -> None:
+    tree = ast.parse(source)
+    assert set(codes_in(tree, {}, tables_of(tree))) == {"port-of-another"}
+
+
+def test_a_string_that_no_code_is_taken_from_is_none() -> None:
+    tree = ast.parse('_PARTS = {"no-code": 1}\nfor hop, why in (("no-code", "x"),):\n    _PARTS[hop]\n')
+    assert set(codes_in(tree, {}, tables_of(tree))) == set()
 
 
 def test_every_explanation_is_about_a_code_of_the_source() -> None:

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.doctor_table import table, table_in
 
 from aggctl.core.report import EXIT_STATUS
 from aggctl.errors import AggctlError, Failed, Interrupted, Refused, RollbackIncomplete, UsageError
@@ -70,3 +71,7 @@ def test_the_table_of_commands_names_those_that_there_are() -> None:
     there = {line.split()[0] for line in listed.splitlines() if re.match(r"  \w", line)}
     named = set(re.findall(r"^\| `aggctl (\w+)", README.read_text(encoding="utf-8"), re.MULTILINE))
     assert named == there
+
+
+def test_the_table_of_what_doctor_recognises_is_that_of_the_code() -> None:
+    assert table_in(README.read_text(encoding="utf-8")) == table(), "run: make readme"

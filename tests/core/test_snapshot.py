@@ -9,7 +9,9 @@ from support.snapshots import SERVER, file
 
 from aggctl.core.plan import stamp
 from aggctl.core.questions import (
+    AnswerSeen,
     ArgumentsAccepted,
+    AskApi,
     AskAs,
     ClockSkew,
     ContainerLogs,
@@ -21,10 +23,14 @@ from aggctl.core.questions import (
     KeyAt,
     KeySeen,
     LogSeen,
+    MayDo,
     ObjectAt,
     Processes,
     ProcessSeen,
+    RawAt,
     ReadyAt,
+    SecurityLabels,
+    StaleApis,
     Unknown,
     WhoSeen,
 )
@@ -35,6 +41,8 @@ if TYPE_CHECKING:
 
     from aggctl.core.questions import Question
 
+ASKED = AskApi("h:1", "a.b.svc", "PEM", "/apis/g/v1", "f")
+MAY = MayDo("u", ("g",), "get", "", "configmaps", "kube-system", "c", SERVER)
 READINGS: dict[str, tuple[Question, Any, Callable[[Snapshot], Any]]] = {
     "file": (FileAt("/a"), file(b"x"), lambda seen: seen.file("/a")),
     "key": (KeyAt("/a"), KeySeen("f", stamp(b"", 0o600, 0, 0)), lambda seen: seen.key("/a")),
@@ -47,6 +55,11 @@ READINGS: dict[str, tuple[Question, Any, Callable[[Snapshot], Any]]] = {
     "complaint": (ArgumentsAccepted(1, ("--a",)), "no", lambda seen: seen.complaint(1, ("--a",))),
     "who": (AskAs(SERVER, "/c", "/k"), WhoSeen(201, "x"), lambda seen: seen.who(SERVER, "/c", "/k")),
     "dial": (Dial("h:1"), "refused", lambda seen: seen.dial("h:1")),
+    "direct": (ASKED, AnswerSeen(200), lambda seen: seen.direct(ASKED)),
+    "raw": (RawAt("/apis", SERVER), AnswerSeen(503), lambda seen: seen.raw("/apis", SERVER)),
+    "may": (MAY, True, lambda seen: seen.may(MAY)),
+    "stale APIs": (StaleApis(SERVER), ("g/v1",), lambda seen: seen.stale_apis(SERVER)),
+    "labels": (SecurityLabels(("/a",)), ("u:r:t:s0",), lambda seen: seen.labels(("/a",))),
     "logs": (ContainerLogs("n", "p", "c"), (LogSeen(0, 1.0, ("l",)),), lambda seen: seen.logs("n", "p", "c")),
 }
 EACH = pytest.mark.parametrize(("question", "answer", "read"), READINGS.values(), ids=READINGS)
@@ -92,6 +105,14 @@ def test_a_snapshot_stays_as_it_was_when_a_larger_one_is_made_of_it() -> None:
     small.with_answers({FileAt("/a"): None})
     with pytest.raises(Unasked):
         small.file("/a")
+
+
+def test_all_that_was_looked_at_can_be_read_off_a_snapshot() -> None:
+    silent = Unknown("refused")
+    assert Snapshot({FileAt("/a"): None}).with_answers({KeyAt("/b"): silent}).answers == {
+        FileAt("/a"): None,
+        KeyAt("/b"): silent,
+    }
 
 
 def test_the_reason_for_no_answer_can_be_read_without_an_exception() -> None:

@@ -41,6 +41,7 @@ class Https:
     answers: dict[str, Answer | Callable[[BaseHTTPRequestHandler], Answer]] = field(default_factory=dict)
     asked: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
     hang: threading.Event | None = None
+    upgraded: Callable[[BaseHTTPRequestHandler], None] | None = None
 
     def says(self, path: str, status: int, body: Any) -> None:
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
@@ -99,6 +100,9 @@ class _Handler(BaseHTTPRequestHandler):
         shared.asked.append((self.command, self.path, {**dict(self.headers.items()), "body": body}))
         if shared.hang:
             shared.hang.wait()
+            return
+        if shared.upgraded and self.headers.get("Upgrade"):
+            shared.upgraded(self)
             return
         answer = shared.answers.get(self.path, (404, b"{}"))
         status, content = answer(self) if callable(answer) else answer

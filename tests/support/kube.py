@@ -30,7 +30,10 @@ class Kube:
     @cached_property
     def _server(self) -> tuple[str, urllib3.PoolManager]:
         found = find_credentials(str(self.kubeconfig), "", "")
-        return found.server, urllib3.PoolManager(ssl_context=found.context(), retries=False, timeout=10)
+        token = {"Authorization": f"Bearer {found.token}"} if found.token else {}
+        return found.server, urllib3.PoolManager(
+            ssl_context=found.context(), retries=False, timeout=10, headers=token
+        )
 
     def ask(
         self, method: str, path: str, body: Any = None, kind: str = "application/json"
@@ -38,7 +41,8 @@ class Kube:
         """Status and the JSON of the answer."""
         server, pool = self._server
         content = None if body is None else json.dumps(body).encode()
-        answer = pool.request(method, server + path, body=content, headers={"Content-Type": kind})
+        headers = {**pool.headers, "Content-Type": kind}
+        answer = pool.request(method, server + path, body=content, headers=headers)
         try:
             return answer.status, json.loads(answer.data or b"{}")
         except ValueError:

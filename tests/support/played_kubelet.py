@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from support.https import https
 from support.kube import MERGE, Kube
+from support.played_portforward import forward
 
 from aggctl.system.cluster import LOG_BYTES, LOG_LINES
 
@@ -33,12 +34,16 @@ UNROUTED = "192.0.2.1"
 
 @dataclass
 class PlayedKubelet:
-    """What Pods get as their status (None: they stay as they are), and what their logs say."""
+    """What Pods get as their status (None: they stay as they are), and what their logs say.
+
+    Ports are forwarded to `address`.
+    """
 
     kube: Kube
     server: Https
     status: Status | None = None
     log: tuple[str, ...] = ()
+    address: str = "127.0.0.1"
     _written: dict[str, Status] = field(default_factory=dict)
 
     def play(self) -> None:
@@ -74,6 +79,7 @@ def played_kubelet(kubeconfig: Path) -> Iterator[PlayedKubelet]:
     """The player, at work in a thread, on a Node of its own that has only the loopback address."""
     with https("127.0.0.1") as server:
         played = PlayedKubelet(Kube(kubeconfig), server)
+        server.upgraded = lambda request: forward(request, played.address)
         _join(played.kube, urlsplit(server.address).port or 0)
         stop = threading.Event()
         thread = threading.Thread(target=_go_on, args=(played, stop))

@@ -29,6 +29,7 @@ from aggctl.core.published import CONFIG_MAP, Published
 from aggctl.core.questions import (
     PROBE_USER,
     AggregatorQueue,
+    AnswerSeen,
     AskApi,
     AskAs,
     AskWith,
@@ -203,7 +204,7 @@ class World:
                     return Unknown("key and certificate do not match", "client-key-mismatch")
                 return YES if any(_signed(asking.on_disk(), each) for each in host.trusts) else NO
             case AskApi(address, _, _, _, identity):
-                return 200 if _has(self.follows[address], identity) else 401
+                return AnswerSeen(200 if _has(self.follows[address], identity) else 401)
         raise NotImplementedError(question)
 
     def _api_works(self, host: Host) -> bool:

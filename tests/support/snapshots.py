@@ -20,7 +20,9 @@ from aggctl.core.plan import stamp
 from aggctl.core.published import CONFIG_MAP
 from aggctl.core.questions import (
     PROBE_USER,
+    AnswerSeen,
     ArgumentsAccepted,
+    AskApi,
     AskAs,
     ClockSkew,
     ContainerLogs,
@@ -267,8 +269,12 @@ class Scene:
         )
 
     def answering(self, answers: Mapping[Any, Any]) -> Scene:
-        """Answer these questions so, whatever the rest says."""
-        return replace(self, answers={**self.answers, **answers})
+        """Answer these so, whatever the rest says; a bare status is that of a server asked directly."""
+        whole = {
+            asked: AnswerSeen(answer) if isinstance(asked, AskApi) and isinstance(answer, int) else answer
+            for asked, answer in answers.items()
+        }
+        return replace(self, answers={**self.answers, **whole})
 
     def look(self, question: Question) -> Any:
         """Answer a question."""

@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING
 import aggctl
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
 PACKAGE = Path(aggctl.__file__).parent
 CODE = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+IN_BETWEEN = frozenset({"no-route"})
+"""Names in a table of codes that a sharper one takes the place of before anything is said."""
+
 ERRORS = ("AggctlError", "UsageError", "Refused", "Failed", "RollbackIncomplete", "Interrupted")
 
 
@@ -34,18 +37,68 @@ def all_strings() -> set[str]:
 
 
 def said_codes() -> dict[str, str]:
-    """Code -> where it is said: what is handed to anything that takes a `code`, by position or by name."""
-    found: dict[str, str] = {}
+    """Code -> where it is said: by what is handed to anything that takes a `code`, or by a table of codes."""
     modules = list(trees())
-    takers = dict.fromkeys(ERRORS, 0) | {
-        name: position for tree in modules for name, position in _takers(tree)
+    taking = takers(modules)
+    found = [codes_in(tree, taking, tables_of(tree)) for tree in modules]
+    return {code: place for each in found for code, place in each.items()}
+
+
+def takers(modules: Iterable[ast.Module]) -> dict[str, int]:
+    """Name -> the position of the `code` that it takes."""
+    return dict.fromkeys(ERRORS, 0) | {name: position for tree in modules for name, position in _takers(tree)}
+
+
+def tables_of(tree: ast.Module) -> dict[str, ast.expr]:
+    """What a module's own names stand for."""
+    return {
+        target.id: node.value
+        for node in tree.body
+        if isinstance(node, ast.Assign)
+        for target in node.targets
+        if isinstance(target, ast.Name)
     }
-    for tree in modules:
-        for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
-            name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
-            if name in takers:
-                found |= dict.fromkeys(_codes(call, takers[name]), f"{name}(…), line {call.lineno}")
-    return found
+
+
+def codes_in(tree: ast.AST, taking: Mapping[str, int], tables: Mapping[str, ast.expr]) -> dict[str, str]:
+    """The codes that a part of the source says, and where.
+
+    Those of a table are rows of which one item is called `code`, and keys that a `code` looks up.
+    """
+    found: dict[str, str] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+            given = _given(node, taking[name]) if name in taking else []
+            found |= dict.fromkeys(_constants(given), f"{name}(…), line {node.lineno}")
+        found |= dict.fromkeys(_constants(_tabled(node, tables)), f"line {getattr(node, 'lineno', 0)}")
+    return {code: place for code, place in found.items() if code not in IN_BETWEEN}
+
+
+def _tabled(node: ast.AST, tables: Mapping[str, ast.expr]) -> Iterator[ast.expr]:
+    match node:
+        case (
+            ast.For(target=ast.Tuple(elts=names), iter=rows)
+            | ast.comprehension(target=ast.Tuple(elts=names), iter=rows)
+        ):
+            position = next((at for at, name in enumerate(names) if _is_code(name)), None)
+            for row in getattr(_table(rows, tables), "elts", []) if position is not None else []:
+                yield from getattr(row, "elts", [])[position:][:1]
+        case ast.Subscript(value=ast.Name(id=name), slice=key) if _is_code(key):
+            table = tables.get(name)
+            yield from (each for each in (table.keys if isinstance(table, ast.Dict) else []) if each)
+        case ast.Assign(targets=[name], value=value) | ast.NamedExpr(target=name, value=value):
+            if _is_code(name):
+                yield value
+
+
+def _table(rows: ast.expr, tables: Mapping[str, ast.expr]) -> ast.expr:
+    return tables.get(rows.id, rows) if isinstance(rows, ast.Name) else rows
+
+
+def _is_code(node: ast.expr) -> bool:
+    """Whether it is called `code`, as a variable or as a field."""
+    return getattr(node, "id", getattr(node, "attr", "")) == "code"
 
 
 def _takers(tree: ast.Module) -> Iterator[tuple[str, int]]:
@@ -65,10 +118,13 @@ def _takers(tree: ast.Module) -> Iterator[tuple[str, int]]:
                 yield node.name, fields.index("code")
 
 
-def _codes(call: ast.Call, position: int) -> Iterator[str]:
-    given = [keyword.value for keyword in call.keywords if keyword.arg == "code"]
-    given += call.args[position : position + 1]
-    for expression in given:
+def _given(call: ast.Call, position: int) -> list[ast.expr]:
+    named = [keyword.value for keyword in call.keywords if keyword.arg == "code"]
+    return [*named, *call.args[position : position + 1]]
+
+
+def _constants(expressions: Iterable[ast.expr]) -> Iterator[str]:
+    for expression in expressions:
         for each in _results(expression):
             if isinstance(each, ast.Constant) and isinstance(each.value, str) and CODE.fullmatch(each.value):
                 yield each.value

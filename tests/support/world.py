@@ -46,6 +46,7 @@ from aggctl.core.questions import (
 from aggctl.system.cluster import Cluster
 from aggctl.system.files import Files
 from aggctl.system.journal import Journal
+from aggctl.system.logs import Logs
 from aggctl.system.objects import Objects
 from aggctl.system.ports import Ports
 from aggctl.system.signals import Stop
@@ -196,6 +197,7 @@ class World:
             stop=self.stop,
             watch=lambda _server, _paths: contextlib.nullcontext(self.clock.pause),
             hold=cluster.hold,
+            logs=Logs(cluster, str(self.root)),
         )
 
     def look(self, question: Question) -> Any:

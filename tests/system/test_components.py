@@ -208,6 +208,7 @@ def test_without_a_name_what_a_sandbox_needs_is_provided(tmp_path: Path) -> None
         "kube-controller-manager",
         "test-adapter",
         "kubeadm",
+        "kubectl",
     ]
 
 

@@ -160,7 +160,7 @@ def _refusals(
                 f"it cannot be asked whether it takes {what}: {unknown.reason}",
                 "mend the way there first, or leave that API out: aggctl unregister",
             )
-        elif (status := snapshot.api_status(question)) in REFUSED:
+        elif (status := snapshot.direct(question).status) in REFUSED:
             yield _problem(
                 "endpoint-refuses-identity",
                 f"{address} of APIService {name}",

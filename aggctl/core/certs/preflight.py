@@ -52,7 +52,7 @@ def _pinned(snapshot: Snapshot, layer: Layer) -> Iterator[Finding]:
         if not path or snapshot.unknown(ObjectAt(path, server)):
             continue
         for pod in (snapshot.object(path, server) or {}).get("items") or []:
-            if PIN in {word.split("=")[0] for word in _words(pod)}:
+            if PIN in {word.split("=")[0] for word in words_of(pod)}:
                 where = f"{pod['metadata'].get('namespace')}/{pod['metadata'].get('name')}"
                 yield Finding(
                     "endpoint-pins-ca",
@@ -64,7 +64,8 @@ def _pinned(snapshot: Snapshot, layer: Layer) -> Iterator[Finding]:
                 break
 
 
-def _words(pod: dict[str, Any]) -> Iterator[str]:
+def words_of(pod: dict[str, Any]) -> Iterator[str]:
+    """Commands and arguments of a Pod's containers."""
     for one in (pod.get("spec") or {}).get("containers") or []:
         yield from map(str, (*(one.get("command") or ()), *(one.get("args") or ())))
 

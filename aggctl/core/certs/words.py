@@ -73,11 +73,12 @@ def _metric(held: Held) -> str:
         "where": held.where,
         "fingerprint": held.certificate.fingerprint[:SHORT],
     }
-    shown = ",".join(f'{name}="{_escaped(value)}"' for name, value in labels.items())
+    shown = ",".join(f'{name}="{escaped(value)}"' for name, value in labels.items())
     return f"{METRIC}{{{shown}}} {held.certificate.not_after.timestamp():.0f}"
 
 
-def _escaped(value: str) -> str:
+def escaped(value: str) -> str:
+    """A label's value in the text format of Prometheus."""
     return clean(value).replace("\\", "\\\\").replace('"', '\\"')
 
 

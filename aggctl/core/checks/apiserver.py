@@ -41,7 +41,7 @@ def runs_manifest(snapshot: Snapshot, *, manifest: str, unlike: str = "", logs: 
     for process in found:
         if runs(process, seen) and f"{process.pid}:{process.started:.0f}" != unlike:
             return Passed(f"pid {process.pid} runs with the arguments of {manifest}")
-    if logs and (failure := _container_failure(snapshot, seen, manifest)):
+    if logs and (failure := container_failure(snapshot, seen, manifest)):
         return failure
     old = ", ".join(str(process.pid) for process in found)
     return Finding(
@@ -74,7 +74,7 @@ def ready(snapshot: Snapshot, *, server: str, manifest: str = "") -> Passed | Fi
     said = unknown.reason if unknown else snapshot.ready(server)
     if said == "ok":
         return Passed(f"{server} is ready")
-    if manifest and (failure := _container_failure(snapshot, _manifest(snapshot, manifest), manifest)):
+    if manifest and (failure := container_failure(snapshot, _manifest(snapshot, manifest), manifest)):
         return failure
     return Finding(
         code="apiserver-not-ready",
@@ -138,25 +138,29 @@ def _not_published(server: str, message: str) -> Finding:
     )
 
 
-def _container_failure(snapshot: Snapshot, manifest: Manifest, path: str) -> Finding | None:
+def container_failure(
+    snapshot: Snapshot, manifest: Manifest, path: str, crashes: int = CRASHES_BEFORE_GIVING_UP
+) -> Finding | None:
     """What the containers of the manifest died of since it was written, where waiting cannot mend it."""
     file = snapshot.file(path)
     if file is None or snapshot.unknown_logs(manifest.namespace, manifest.pod_name, manifest.container):
         return None
     logs = snapshot.logs(manifest.namespace, manifest.pod_name, manifest.container)
     recent = [run for run in logs if run.began >= file.changed]
-    return failure_of(recent, manifest, path)
+    return failure_of(recent, manifest, path, crashes)
 
 
-def failure_of(runs_seen: list[LogSeen], manifest: Manifest, path: str) -> Finding | None:
-    """Read the logs of the runs since the change; None while there is still hope."""
+def failure_of(
+    runs_seen: list[LogSeen], manifest: Manifest, path: str, crashes: int = CRASHES_BEFORE_GIVING_UP
+) -> Finding | None:
+    """Read the logs of the runs since the change; None while there is still hope: fewer `crashes`."""
     for run in reversed(runs_seen):
         for line in reversed(run.lines):
             if _FLAG_ERRORS.search(line):
                 return _failure("flag-refused", manifest, path, line, f"correct the flag in {path}")
     fatal = [(run, line) for run in runs_seen for line in run.lines[-12:] if _FATAL.search(line)]
     # The kubelet keeps the logs of the last two runs only, so their numbers count, not the files.
-    if max((run.run for run, _ in fatal), default=-1) + 1 < CRASHES_BEFORE_GIVING_UP:
+    if max((run.run for run, _ in fatal), default=-1) + 1 < crashes:
         return None
     line = fatal[-1][1]
     missing = next((match for _, each in reversed(fatal) if (match := _FILE_ERRORS.search(each))), None)

@@ -79,7 +79,7 @@ def endpoint_takes(
     snapshot: Snapshot, *, name: str, address: str, dns: str, bundle: str, path: str, identity: str
 ) -> Passed | Finding:
     """An extension server takes a leaf in memory, as far as authentication goes."""
-    status = snapshot.api_status(AskApi(address, dns, bundle, path, identity))
+    status = snapshot.direct(AskApi(address, dns, bundle, path, identity)).status
     if status not in (0, REFUSED):
         return Passed(f"{address} takes it")
     how = "ends the handshake" if not status else f"answers {status}"
@@ -96,7 +96,7 @@ def endpoint_refuses(
     snapshot: Snapshot, *, name: str, address: str, dns: str, bundle: str, path: str, identity: str
 ) -> Passed | Finding:
     """An extension server refuses a leaf in memory."""
-    status = snapshot.api_status(AskApi(address, dns, bundle, path, identity))
+    status = snapshot.direct(AskApi(address, dns, bundle, path, identity)).status
     if status in (0, REFUSED):
         return Passed(f"{address} refuses it")
     return Finding(

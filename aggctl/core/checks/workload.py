@@ -44,7 +44,7 @@ def available(snapshot: Snapshot, *, namespace: str, name: str, server: str) -> 
     )
     if not seen:
         return not_yet
-    hopeless = _not_created(target, status)
+    hopeless = refused_pods(target, status)
     if counts[0]:  # before there are new Pods, the newest ones are of the template before
         hopeless = hopeless or _of_pods(snapshot, server, namespace, spec, target)
     return hopeless or not_yet
@@ -131,7 +131,7 @@ def pods_path(namespace: str, selector: dict[str, str]) -> str:
     return f"{path_of('v1', 'pods', namespace)}?labelSelector={labels}"
 
 
-def _not_created(target: str, status: Object) -> Finding | None:
+def refused_pods(target: str, status: Object) -> Finding | None:
     """Pods that the API server does not let in: by quota, by admission."""
     for condition in status.get("conditions") or []:
         if (condition.get("type"), condition.get("status")) == ("ReplicaFailure", "True"):
@@ -149,7 +149,7 @@ def _of_pods(snapshot: Snapshot, server: str, namespace: str, spec: Object, targ
         return None
     for pod in pods:
         for state in containers_of(pod):
-            if finding := _of_container(state, f"{target}, Pod {pod['metadata']['name']}"):
+            if finding := container_problem(state, f"{target}, Pod {pod['metadata']['name']}"):
                 return finding
     return None
 
@@ -161,7 +161,8 @@ def _pods_of(snapshot: Snapshot, server: str, namespace: str, spec: Object) -> l
     return newest((found or {}).get("items") or [])
 
 
-def _of_container(state: Object, subject: str) -> Finding | None:
+def container_problem(state: Object, subject: str) -> Finding | None:
+    """What keeps a container from running, where waiting cannot mend it."""
     waiting = (state.get("state") or {}).get("waiting") or {}
     reason, said = str(waiting.get("reason")), clean(str(waiting.get("message") or ""), 400)
     if reason in _NO_IMAGE or (reason == "ErrImagePull" and "not found" in said):

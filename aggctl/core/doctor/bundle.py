@@ -1,0 +1,218 @@
+"""All that doctor saw as text, with secrets removed, and back: the same verdict, elsewhere.
+
+A value is a JSON scalar, or an object with one of the keys `tuple`, `text`, `bytes`, `json`, or `is` for one
+of our records by its name and fields. Only records of `questions` come back: a bundle is a stranger's file.
+"""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import json
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from aggctl.core import questions
+from aggctl.core.questions import (
+    ContainerLogs,
+    FileAt,
+    FileSeen,
+    LogSeen,
+    ObjectAt,
+    PodLog,
+    ProcessSeen,
+    Stamp,
+)
+from aggctl.core.secrets_out import without_secrets
+from aggctl.core.snapshot import Snapshot
+from aggctl.errors import Refused
+
+VERSION = "aggctl/bundle/v1"
+_RECORDS = {
+    name: found
+    for name, found in vars(questions).items()
+    if isinstance(found, type) and dataclasses.is_dataclass(found)
+}
+_LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+_PROXY = re.compile(r"(?:https?|no|all)_proxy", re.IGNORECASE)
+_ENV_VALUE = re.compile(
+    r"""(?P<name>name:[ \t]*["']?(?P<called>[\w.-]+)["']?[ \t]*\n[ \t]*value:[ \t]*)(?P<value>\S.*)"""
+)
+_CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----\n?")
+_GONE = "removed"
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A diagnosis to be made again: what it was made with, and all that was seen."""
+
+    server: str
+    problem: tuple[str, str]
+    names: tuple[str, ...]
+    now: datetime
+    held: str
+    snapshot: Snapshot
+
+
+def write_bundle(bundle: Bundle) -> str:
+    """The bundle as JSON, the same bytes for the same bundle; secrets are left out here."""
+    answers = [
+        {"question": _encode(asked), "answer": _encode(_without_secrets(asked, answer))}
+        for asked, answer in bundle.snapshot.answers.items()
+    ]
+    document = {
+        "apiVersion": VERSION,
+        "server": bundle.server,
+        "problem": list(bundle.problem),
+        "names": list(bundle.names),
+        "now": bundle.now.isoformat(),
+        "held": bundle.held,
+        "answers": sorted(answers, key=lambda each: json.dumps(each["question"], sort_keys=True)),
+    }
+    return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
+
+
+def read_bundle(text: str, where: str) -> Bundle:
+    """What a bundle holds; Refused for anything else."""
+    try:
+        document = json.loads(text)
+        if document["apiVersion"] != VERSION:
+            raise unreadable(where, f"its version is {str(document['apiVersion'])[:60]!r}")
+        answers = {_decode(each["question"]): _decode(each["answer"]) for each in document["answers"]}
+        code, message = map(str, document["problem"])
+        return Bundle(
+            str(document["server"]),
+            (code, message),
+            tuple(map(str, document["names"])),
+            datetime.fromisoformat(document["now"]).astimezone(UTC),
+            str(document["held"]),
+            Snapshot(answers),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError, OverflowError) as error:
+        raise unreadable(where, f"{type(error).__name__} while reading it") from error
+
+
+def unreadable(where: str, found: str) -> Refused:
+    """Why a file, or what is in it, is no bundle."""
+    return Refused(
+        "bundle-not-readable",
+        f"{where} is no bundle that this version of aggctl can read",
+        found=found,
+        expected=f"a file that `aggctl doctor --bundle` wrote ({VERSION})",
+        do="make a new one: aggctl doctor --bundle FILE.tar.gz",
+    )
+
+
+# --- values as JSON, and back ------------------------------------------------------------------------------
+
+
+def _encode(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {each.name: _encode(getattr(value, each.name)) for each in dataclasses.fields(value)}
+        return {"is": type(value).__name__, "fields": fields}
+    if isinstance(value, tuple):
+        return {"tuple": [_encode(each) for each in value]}
+    if isinstance(value, bytes):
+        return _encode_bytes(value)
+    return {"json": value} if isinstance(value, dict | list) else value
+
+
+def _encode_bytes(value: bytes) -> dict[str, str]:
+    """Text as text, so that whoever hands it on can read what it is."""
+    try:
+        return {"text": value.decode()}
+    except UnicodeDecodeError:
+        return {"bytes": base64.b64encode(value).decode()}
+
+
+def _decode(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    if "is" in value:
+        fields = {str(name): _decode(each) for name, each in value["fields"].items()}
+        return _RECORDS[value["is"]](**fields)
+    if "tuple" in value:
+        return tuple(_decode(each) for each in value["tuple"])
+    if "text" in value:
+        return str(value["text"]).encode()
+    if "bytes" in value:
+        return base64.b64decode(value["bytes"], validate=True)
+    return value["json"]
+
+
+# --- what must not leave ----------------------------------------------------------------------------------
+
+
+def _without_secrets(asked: questions.Question, answer: Any) -> Any:
+    """The answer as a stranger may see it; keys and Secrets were never part of one."""
+    match asked, answer:
+        case FileAt(), FileSeen():
+            content = _of_file(answer.content)
+            return dataclasses.replace(answer, content=content, stamp=_unlike(answer.stamp))
+        case ContainerLogs(), tuple():
+            return tuple(
+                dataclasses.replace(each, lines=_lines(each.lines)) if isinstance(each, LogSeen) else each
+                for each in answer
+            )
+        case PodLog(), tuple():
+            return _lines(answer)
+        case ObjectAt(), dict():
+            return _of_object(answer)
+        case _, tuple() if answer and isinstance(answer[0], ProcessSeen):
+            return tuple(dataclasses.replace(each, argv=_lines(each.argv)) for each in answer)
+    return answer
+
+
+def _unlike(stamp: Stamp) -> Stamp:
+    """A digest of what held a secret would tell whether a guess is right."""
+    return dataclasses.replace(stamp, digest="")
+
+
+def _of_file(content: bytes) -> bytes:
+    return _of_text(_ENV_VALUE.sub(_of_variable, content.decode("utf-8", "replace"))).encode()
+
+
+def _of_text(text: str) -> str:
+    """Of a file of certificates nothing but these: what stands beside them is nobody's business."""
+    return "".join(_CERTIFICATE.findall(text)) or without_secrets(text)
+
+
+def _of_word(text: str) -> str:
+    """A value in an object; what certificates are published in is public already, and its size counts."""
+    public = "BEGIN CERTIFICATE" in text and "PRIVATE KEY" not in text
+    return text if public else without_secrets(text)
+
+
+def _of_variable(found: re.Match[str]) -> str:
+    """Proxies stay, as they are what may be wrong; whoever logs in to one is left out later."""
+    value = found["value"] if _PROXY.fullmatch(found["called"]) else _GONE
+    return found["name"] + value
+
+
+def _lines(lines: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(without_secrets(each) for each in lines)
+
+
+def _of_object(value: Any) -> Any:
+    """An object without values of variables, without what was applied last, and without managers."""
+    if isinstance(value, list):
+        return [_of_object(each) for each in value]
+    if not isinstance(value, dict):
+        return _of_word(value) if isinstance(value, str) else value
+    kept = {
+        name: _of_object(each)
+        for name, each in value.items()
+        if name not in ("managedFields", _LAST_APPLIED, "env", "envFrom")
+    }
+    if "env" in value:
+        kept["env"] = [_of_env(each) for each in value["env"] or []]
+    return kept
+
+
+def _of_env(variable: Any) -> Any:
+    name = str(variable.get("name")) if isinstance(variable, dict) else ""
+    if _PROXY.fullmatch(name):
+        return {"name": name, "value": without_secrets(str(variable.get("value") or ""))}
+    return {"name": name, "value": _GONE}

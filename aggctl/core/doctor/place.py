@@ -1,0 +1,71 @@
+"""Where doctor looks from: a control-plane node, or anywhere with a kubeconfig."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from aggctl.core import flags as f
+from aggctl.core.apiservers import roster
+from aggctl.core.doctor.model import Place
+from aggctl.core.findings import Finding
+from aggctl.core.layer_files import see_files
+from aggctl.core.node import see_node
+from aggctl.core.questions import ObjectAt, ReadyAt
+from aggctl.core.snapshot import NotKnown
+from aggctl.errors import AggctlError
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from aggctl.core.snapshot import Snapshot
+
+APISERVER_PODS = "/api/v1/namespaces/kube-system/pods?labelSelector=component%3Dkube-apiserver"
+NO_NODE = frozenset({"no-manifest", "distribution-manages-kube-apiserver", "systemd-unit"})
+"""Why a machine is no node whose files tell anything: no fault of the cluster."""
+
+
+def see_place(snapshot: Snapshot, server: str | AggctlError, now: datetime, held: str = "") -> Place:
+    """This node, if it is one, and every kube-apiserver that answers; `server` may be why there is none.
+
+    `held` is the fingerprint of the node's leaf, where that is held for direct questions.
+    """
+    given = "" if isinstance(server, AggctlError) else server
+    place = _on_node(snapshot, Place(given, (), now), held)
+    if isinstance(server, AggctlError):
+        return replace(place, server="", silent=(("the cluster", server.message),))
+    if unknown := snapshot.unknown(ReadyAt(place.server)):
+        return replace(place, silent=((place.server, unknown.reason),))
+    known = roster(snapshot, place.server)
+    routed = place.node.layer.routes if place.node else _routed(snapshot, place.server)
+    return replace(place, servers=known.servers, silent=known.silent, routed=routed)
+
+
+def _on_node(snapshot: Snapshot, place: Place, held: str) -> Place:
+    try:
+        node = see_node(snapshot)
+        files = see_files(snapshot, node, "")
+    except NotKnown as unknown:
+        return replace(place, why_no_node=f"this node's files: {unknown.unknown.reason}")
+    except AggctlError as error:
+        if error.code in NO_NODE:
+            return replace(place, why_no_node=f"this node's files: {error.message}")
+        problem = Finding(error.code, "error", "this node", error.message, error.do, error.expected)
+        return replace(place, why_no_node=error.message, problems=(problem,))
+    own = files.certificate.fingerprint if files.certificate else "-"
+    server = node.server if place.server else ""
+    return replace(place, server=server, node=node, files=files, identity=held if held == own else "")
+
+
+def _routed(snapshot: Snapshot, server: str) -> bool | None:
+    """--enable-aggregator-routing of the kube-apiservers' Pods; None where these cannot be seen."""
+    if snapshot.unknown(ObjectAt(APISERVER_PODS, server)):
+        return None
+    pods = (snapshot.object(APISERVER_PODS, server) or {}).get("items") or []
+    words = [
+        [*(each.get("command") or []), *(each.get("args") or [])]
+        for pod in pods
+        for each in (pod.get("spec") or {}).get("containers") or []
+    ]
+    on = {f"--{f.ROUTING}", f"--{f.ROUTING}=true", f"--{f.ROUTING}=True", f"--{f.ROUTING}=1"}
+    return any(on & set(each) for each in words) if words else None
