@@ -7,17 +7,21 @@ UV := $(VENV)/bin/uv
 STAMP := $(VENV)/.synced
 # Compiled once, not at each of the hundreds of starts that the tests make.
 unexport PYTHONDONTWRITEBYTECODE
+# What needs servers mostly waits for them: one file of tests per worker, one worker more than there are cores.
+TESTS ?= tests/e2e tests/workflows tests/system tests/cli
+WORKERS ?= $(shell echo $$(($$(nproc) + 1)))
 PYTEST := $(VENV)/bin/python -m pytest -p no:cacheprovider
 
-.PHONY: demo test check bench format clean
+.PHONY: demo test check bench format readme clean
 
 demo: $(STAMP)
 	@$(VENV)/bin/aggctl sandbox demo
 
 test: $(STAMP)
 	-@$(VENV)/bin/aggctl sandbox build  # first: a build takes longer than a test may
-	$(VENV)/bin/coverage run -m pytest -p no:cacheprovider $(TESTS)
+	$(VENV)/bin/coverage run -m pytest -p no:cacheprovider tests/core
 	$(VENV)/bin/coverage report --include='aggctl/core/*' --fail-under=100
+	$(PYTEST) -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(TESTS)
 
 check: $(STAMP)
 	$(VENV)/bin/ruff format --check .
@@ -31,6 +35,9 @@ bench: $(STAMP)
 format: $(STAMP)
 	$(VENV)/bin/ruff format .
 	$(VENV)/bin/ruff check --fix .
+
+readme: $(STAMP)
+	@$(VENV)/bin/python tests/support/doctor_table.py
 
 clean:
 	rm -rf $(VENV) dist
