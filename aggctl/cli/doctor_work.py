@@ -12,6 +12,7 @@ from aggctl.cli.wiring import Access, asker, cluster_ports, run_command
 from aggctl.core.doctor.bundle import read_bundle, write_bundle
 from aggctl.core.extension import parse_api
 from aggctl.core.secrets_out import without_secrets
+from aggctl.errors import UsageError
 from aggctl.workflows.doctor import bundle_of, examine_all, examine_bundle, look_again, report_on
 from aggctl.workflows.mend import mend_all
 
@@ -39,11 +40,25 @@ class TypedExam:
         """The names, each once; UsageError where one is none."""
         return tuple(dict.fromkeys(parse_api(name).name for name in self.names))
 
+    def check(self) -> None:
+        """UsageError where options contradict each other."""
+        useless = "--fix" if self.fix and self.from_bundle else ""
+        useless = useless or ("--bundle" if self.bundle and (self.fix or self.from_bundle) else "")
+        if useless:
+            beside = "--from-bundle" if self.from_bundle else "--fix"
+            raise UsageError(
+                "option-without-effect",
+                f"{useless} has no effect beside {beside}",
+                expected=f"{beside} alone",
+                do=f"leave {useless} out, or run doctor twice",
+            )
+
 
 def diagnose(exam: TypedExam, typed: o.TypedAccess, manners: Manners) -> int:
     """Find out what is broken, here or in a bundle."""
 
     def work() -> Report:
+        exam.check()
         if exam.from_bundle:
             found = read_bundle(unpack(exam.from_bundle), exam.from_bundle)
             return _report(exam, examine_bundle(found, exam.apis), manners)

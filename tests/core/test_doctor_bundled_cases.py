@@ -15,6 +15,7 @@ from support.snapshots import MANIFEST, NOW, PKI, SERVER, file
 from aggctl.core.doctor.bundle import VERSION, Bundle, read_bundle, write_bundle
 from aggctl.core.doctor.words import items_of
 from aggctl.core.questions import (
+    AnswerSeen,
     ContainerLogs,
     Existing,
     FileAt,
@@ -25,6 +26,7 @@ from aggctl.core.questions import (
     PodLog,
     Processes,
     ProcessSeen,
+    RawAt,
     Unknown,
 )
 from aggctl.core.snapshot import Snapshot
@@ -127,8 +129,20 @@ def test_an_object_without_secrets_comes_back_as_it_was(found: dict[str, Any]) -
         (PodLog("n", "p", "c", False, SERVER), (f"Authorization: Bearer {JWT}",)),
         (ContainerLogs("n", "p", "c"), (LogSeen(1, 2.0, (f"--token={JWT}",)),)),
         (Processes(6443), (ProcessSeen(1, 2.0, ("kube-apiserver", f"--x-token={JWT}")),)),
+        (RawAt("/a", SERVER), AnswerSeen(500, f"token {JWT} is bad")),
+        (ObjectAt("/a", SERVER), Unknown(f"{SERVER} answered: Bearer {JWT}")),
     ],
-    ids=["key in a file", "token in a file", "token", "key", "log of a Pod", "log of a node", "arguments"],
+    ids=[
+        "key in a file",
+        "token in a file",
+        "token",
+        "key",
+        "log of a Pod",
+        "log of a node",
+        "arguments",
+        "an answer",
+        "why there is none",
+    ],
 )
 def test_secrets_in_answers_are_left_out(asked: Any, answer: Any) -> None:
     text = of({asked: answer})

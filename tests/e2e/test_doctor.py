@@ -107,6 +107,8 @@ def test_a_warning_fails_only_where_it_is_to(ward: Ward) -> None:
         (("--from-bundle", "/nowhere.tar.gz"), "bundle-not-readable"),
         (("--from-bundle", __file__), "bundle-not-readable"),
         (("--request-timeout", "soon"), "duration-not-understood"),
+        (("--fix", "--from-bundle", "b.tar.gz"), "option-without-effect"),
+        (("--fix", "--bundle", "b.tar.gz"), "option-without-effect"),
     ],
 )
 def test_bad_input_is_one_sentence(words: tuple[str, ...], code: str) -> None:

@@ -378,6 +378,44 @@ def test_a_right_that_is_missing_behind_a_server_that_answers_is_a_warning(ward:
     ward.well()
 
 
+# --- a caBundle that is not the server's -----------------------------------------------------------------
+
+
+def _apply_bundle(ward: Ward, manager: str, ca: bytes) -> None:
+    found = ward.kube.get(f"{API_SERVICES}/{API}")
+    body = {
+        "apiVersion": "apiregistration.k8s.io/v1",
+        "kind": "APIService",
+        "metadata": {"name": API},
+        "spec": {
+            key: found["spec"][key] for key in ("group", "version", "groupPriorityMinimum", "versionPriority")
+        }
+        | {"service": found["spec"]["service"], "caBundle": base64.b64encode(ca).decode()},
+    }
+    ward.kube.apply(f"{API_SERVICES}/{API}", body, manager)
+
+
+def test_fix_puts_the_ca_of_the_servers_secret_into_a_stale_bundle(ward: InPods) -> None:
+    before = ward.kube.get(f"{API_SERVICES}/{API}")["spec"]["caBundle"]
+    _apply_bundle(ward, "aggctl", authority("of-last-year").certificate)
+    ward.told("serving-certificate-of-another-ca")
+    done = ward.node.aggctl("doctor", "--fix", "--yes", "-o", "json")
+    assert (done.returncode, json.loads(done.stdout)["outcome"]) == (0, "healthy"), done.stdout + done.stderr
+    assert ward.kube.get(f"{API_SERVICES}/{API}")["spec"]["caBundle"] == before
+    ward.well()
+
+
+def test_fix_forces_nothing_on_whoever_else_sets_the_bundle(ward: InPods) -> None:
+    before = base64.b64decode(ward.kube.get(f"{API_SERVICES}/{API}")["spec"]["caBundle"])
+    _apply_bundle(ward, "cainjector", authority("of-last-year").certificate)
+    ward.told("serving-certificate-of-another-ca")
+    done = ward.node.aggctl("doctor", "--fix", "--yes", "-o", "json")
+    assert done.returncode == 3
+    assert "field-conflict" in [each["code"] for each in json.loads(done.stdout)["findings"]]
+    _apply_bundle(ward, "cainjector", before)
+    ward.well()
+
+
 # --- who asks -------------------------------------------------------------------------------------------
 
 

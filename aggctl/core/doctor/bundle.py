@@ -16,6 +16,7 @@ from typing import Any
 
 from aggctl.core import questions
 from aggctl.core.questions import (
+    AnswerSeen,
     ContainerLogs,
     FileAt,
     FileSeen,
@@ -24,6 +25,7 @@ from aggctl.core.questions import (
     PodLog,
     ProcessSeen,
     Stamp,
+    Unknown,
 )
 from aggctl.core.secrets_out import without_secrets
 from aggctl.core.snapshot import Snapshot
@@ -158,6 +160,10 @@ def _without_secrets(asked: questions.Question, answer: Any) -> Any:
             )
         case PodLog(), tuple():
             return _lines(answer)
+        case _, AnswerSeen():
+            return dataclasses.replace(answer, said=without_secrets(answer.said))
+        case _, Unknown():
+            return dataclasses.replace(answer, reason=without_secrets(answer.reason))
         case ObjectAt(), dict():
             return _of_object(answer)
         case _, tuple() if answer and isinstance(answer[0], ProcessSeen):

@@ -11,6 +11,7 @@ from aggctl.core.doctor.signs import read_log
 from aggctl.core.findings import Finding
 from aggctl.core.questions import ObjectAt, PodLog
 from aggctl.core.resources import path_of
+from aggctl.core.secrets_out import without_secrets
 from aggctl.core.text import clean
 
 if TYPE_CHECKING:
@@ -273,7 +274,7 @@ def _has_run(state: Object) -> bool:
 
 def _last_words(snapshot: Snapshot, pod: Object, place: Place) -> tuple[str, ...]:
     return tuple(
-        line
+        without_secrets(line)
         for each in _logs(pod, place)
         if not snapshot.unknown(each)
         for line in snapshot.pod_log(each)
@@ -296,4 +297,5 @@ def _said_by_events(snapshot: Snapshot, pod: Object, place: Place) -> tuple[str,
     items = (snapshot.object(question.path, question.server) or {}).get("items") or []
     warnings = [each for each in items if each.get("type") == "Warning"]
     newest = sorted(warnings, key=lambda each: str(each.get("lastTimestamp") or ""))[-2:]
-    return tuple(clean(f"{each.get('reason')}: {each.get('message')}", 300) for each in newest)
+    said = (clean(f"{each.get('reason')}: {each.get('message')}", 300) for each in newest)
+    return tuple(without_secrets(each) for each in said)
