@@ -238,7 +238,7 @@ def _client(
         ]
     if ca_source != "mint":
         if not files.signs:
-            return "", [no_ca_key(files, wanted)]
+            return "", [no_ca_key(files, given=wanted.ca is not None)]
         if faults := [*authority_faults(files.authorities[0], files.ca_at.host, now)]:
             return "", [each for each in faults if each not in findings]
     allowed = node.layer.names or ()

@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from aggctl.core.layer_files import LayerFiles
-    from aggctl.core.need import Wanted
     from aggctl.core.node import Node
 
 
@@ -64,7 +63,7 @@ def key_without_ca(files: LayerFiles) -> Finding:
     )
 
 
-def no_ca_key(files: LayerFiles, wanted: Wanted) -> Finding:
+def no_ca_key(files: LayerFiles, *, given: bool) -> Finding:
     """A leaf is to be issued and the key for it is elsewhere."""
     mismatch = files.ca_key is not None and files.authorities
     return Finding(
@@ -76,7 +75,7 @@ def no_ca_key(files: LayerFiles, wanted: Wanted) -> Finding:
         else "a client certificate is needed, and the CA is managed elsewhere: its key is not here",
         expected=f"{files.certificate_at.host} and {files.key_at.host}, signed by that CA",
         fix="put the pair there, or give the CA with its key by --ca-from DIR"
-        if not wanted.ca
+        if not given
         else "put the CA's key beside its certificate in the folder that --ca-from names",
     )
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from aggctl.core import flags as f
 from aggctl.core.checks.extension import ca_bundle_of, service_of
-from aggctl.core.checks.workload import endpoints_of, slices_path
+from aggctl.core.checks.workload import dialled_of, endpoints_of, slices_path
 from aggctl.core.cluster_view import API_SERVICES, see_cluster
 from aggctl.core.extension import Api
 from aggctl.core.findings import Finding
@@ -74,9 +74,7 @@ def _targets(snapshot: Snapshot, node: Node) -> Iterator[Target]:
     routed = (node.layer.value(f.ROUTING) or "").lower() in ("true", "t", "1")
     for (each, at), service in zip(named, services, strict=True):
         endpoints = endpoints_of(snapshot, service, at.port, node.server) if service else ()
-        address = str((service.get("spec") or {}).get("clusterIP") or "")
-        clustered = f"[{address}]:{at.port}" if ":" in address else f"{address}:{at.port}"
-        dialled = endpoints if routed or address in ("", "None") else (clustered,)
+        dialled = dialled_of(service, at.port, endpoints, routed=routed)
         spec = each["spec"]
         yield Target(
             Api(str(spec["version"]), str(spec["group"])), at, ca_bundle_of(each), endpoints, dialled

@@ -77,7 +77,15 @@ def endpoints_of(snapshot: Snapshot, service: Object, port: int, server: str) ->
     if path is None:
         return (f"{spec.get('externalName')}:{port}",)
     names = {str(each.get("name") or "") for each in spec.get("ports") or [] if each.get("port") == port}
-    return tuple(ready_endpoints(snapshot.object(path, server), names))
+    return tuple(dict.fromkeys(ready_endpoints(snapshot.object(path, server), names)))
+
+
+def dialled_of(service: Object, port: int, endpoints: tuple[str, ...], *, routed: bool) -> tuple[str, ...]:
+    """What kube-apiserver dials for a Service: its ClusterIP where it has one, with routing its endpoints."""
+    address = str((service.get("spec") or {}).get("clusterIP") or "")
+    if routed or address in ("", "None"):
+        return endpoints
+    return (f"[{address}]:{port}" if ":" in address else f"{address}:{port}",)
 
 
 def slices_path(service: Object) -> str | None:

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 from aggctl.core import pki
 from aggctl.core.certs.inventory import BUNDLE, Held, expires
 from aggctl.core.checks.extension import AUTOMANAGED
-from aggctl.core.checks.workload import slices_path
-from aggctl.core.cluster_view import ready_endpoints
+from aggctl.core.checks.workload import dialled_of, endpoints_of, slices_path
 from aggctl.core.doctor.layer import SOON
 from aggctl.core.doctor.signs import SERVICE
 from aggctl.core.findings import Finding
@@ -140,21 +139,10 @@ def backend_of(snapshot: Snapshot, subject: Subject, place: Place, service: Obje
     """What stands behind a Service that is there."""
     spec = service.get("spec") or {}
     kind, port = str(spec.get("type") or "ClusterIP"), subject.at.port
-    endpoints = _endpoints(snapshot, service, port, place.server)
-    address = str(spec.get("clusterIP") or "")
-    clustered = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
-    through = endpoints if place.routed or address in ("", "None") else (clustered,)
+    endpoints = endpoints_of(snapshot, service, port, place.server)
+    through = dialled_of(service, port, endpoints, routed=bool(place.routed))
     selector = {str(name): str(value) for name, value in (spec.get("selector") or {}).items()}
     return Backend(service, kind, endpoints, through, selector)
-
-
-def _endpoints(snapshot: Snapshot, service: Object, port: int, server: str) -> tuple[str, ...]:
-    path = slices_path(service)
-    spec = service.get("spec") or {}
-    if path is None:
-        return (f"{spec.get('externalName')}:{port}",)
-    names = {str(each.get("name") or "") for each in spec.get("ports") or [] if each.get("port") == port}
-    return tuple(dict.fromkeys(ready_endpoints(snapshot.object(path, server), names)))
 
 
 def _gone(snapshot: Snapshot, subject: Subject, place: Place) -> Finding:
