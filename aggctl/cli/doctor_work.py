@@ -83,7 +83,7 @@ def _fix(exam: TypedExam, ports: Ports, diagnosis: Diagnosis, manners: Manners) 
     if failed := next((each for each in done if each.exit_status and each.outcome != "refused"), None):
         return failed
     changed = any(each.outcome == "applied" for each in done)
-    report = _report(exam, look_again(ports, exam.apis) if changed else diagnosis, manners)
+    report = _report(exam, look_again(ports, exam.apis, diagnosis) if changed else diagnosis, manners)
     refusals = tuple(finding for each in done if each.outcome == "refused" for finding in each.findings)
     said = tuple(line for each in done if each.outcome == "applied" for line in each.summary)
     return replace(

@@ -46,9 +46,16 @@ _NAMES = (
     r"token|password|passwd|passphrase|client[_-]?secret|secret[_-]?key|secret|api[_-]?key|access[_-]?key"
     r"|private[_-]?key|key-data|certificate[_-]key|credentials?"
 )
+_SHORT_NAMES = r"(?<![A-Za-z])(?:pass|pwd|dsn)"
+"""Words that prose has as well, but for a sign of equality behind them."""
+
 _VALUE = r"""\\?"(?:[^"\\]|\\[^"])*(?:\\?"|$)|'[^']*(?:'|$)|[^\s"',;&\])}]+"""
-_ASSIGNED = re.compile(rf"(?P<name>{_NAMES})(?P<sign>\\?[\"']?\s?=\s?)(?P<value>{_VALUE})", re.IGNORECASE)
-_QUOTED_NAME = re.compile(rf"(?P<name>{_NAMES})(?P<sign>\\?[\"']\s?:\s?)(?P<value>{_VALUE})", re.IGNORECASE)
+_ASSIGNED = re.compile(
+    rf"(?P<name>{_NAMES}|{_SHORT_NAMES})(?P<sign>\\?[\"']?\s?=\s?)(?P<value>{_VALUE})", re.IGNORECASE
+)
+_QUOTED_NAME = re.compile(
+    rf"(?P<name>{_NAMES}|{_SHORT_NAMES})(?P<sign>\\?[\"']\s?:\s?)(?P<value>{_VALUE})", re.IGNORECASE
+)
 _COLON = re.compile(rf"(?P<name>{_NAMES})(?P<sign>:\s{{0,4}})(?P<value>{_VALUE})", re.IGNORECASE)
 
 _OBJECT = re.compile(r"[a-z0-9][a-z0-9.-]*/[a-z0-9][a-z0-9.-]*")
@@ -72,8 +79,9 @@ _SIGNS = (
 
 _NAME_SIGNS = (
     "token",
-    "passw",
-    "passp",
+    "pass",
+    "pwd",
+    "dsn",
     "secret",
     "credential",
     "_key",

@@ -43,7 +43,7 @@ from aggctl.core.questions import (
 from aggctl.core.text import clean
 from aggctl.errors import Failed, Refused
 from aggctl.system.answers import no_answer, refusal, waits_for
-from aggctl.system.frontproxy import ANSWER_LIMIT, answer_seen, ask_api
+from aggctl.system.frontproxy import answer_seen, ask_api
 from aggctl.system.handshake import served, shown_in_pod
 from aggctl.system.kubeconfig import tls_context
 from aggctl.system.metrics import aggregator_queue, unavailable_apis
@@ -60,7 +60,15 @@ if TYPE_CHECKING:
 BODY_LIMIT = 32 * 1024 * 1024
 NOT_FOUND = 404
 JSON = "application/json"
-DISCOVERY = f"{JSON};g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,{JSON}"
+DISCOVERY = ",".join(
+    (
+        *(
+            f"{JSON};g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList"
+            for version in ("v2", "v2beta1")
+        ),
+        JSON,
+    )
+)
 METADATA = f"{JSON};as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 LOG_LINES, LOG_BYTES = 12, 16 * 1024
 Read = TypeVar("Read")
@@ -261,14 +269,17 @@ class Cluster:
     def _raw(self, path: str, server: str) -> AnswerSeen:
         began = time.monotonic()
         response, body = self._request("GET", server + path)
-        return answer_seen(response.status, body[:ANSWER_LIMIT], time.monotonic() - began)
+        return answer_seen(response.status, body, time.monotonic() - began)
 
     def _stale(self, server: str) -> tuple[str, ...] | Unknown:
         """Aggregated discovery says of each version whether it could be read; before 1.27 there is none."""
         response, body = self._request("GET", f"{server}/apis", accept=DISCOVERY)
         if response.status != 200:  # noqa: PLR2004 -- HTTP's own number
             return refusal(server, "/apis", response.status, body, self.credentials)
-        items = json.loads(body).get("items") or []
+        found = json.loads(body)
+        if found.get("kind") != "APIGroupDiscoveryList":
+            return Unknown(f"{server} has no aggregated discovery", "answer-not-understood")
+        items = found.get("items") or []
         return tuple(
             f"{each['metadata']['name']}/{one['version']}"
             for each in items

@@ -23,7 +23,7 @@ HEADERS = {
     "Accept": "application/json",
 }
 REFUSED = 0
-ANSWER_LIMIT, SAID_LIMIT, RESOURCES_LIMIT = 1024 * 1024, 600, 200
+ANSWER_LIMIT, SAID_LIMIT, RESOURCES_LIMIT = 32 * 1024 * 1024, 600, 200
 NO_COMMON_TLS = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "UNSUPPORTED_PROTOCOL", "HTTP_REQUEST")
 """What OpenSSL says of a server that speaks something else: it never saw the certificate."""
 

@@ -57,6 +57,7 @@ def tls_context(
         )
     # Kubernetes' own CAs carry no Authority Key Identifier, which this flag would demand from Python 3.13 on.
     context.verify_flags &= ~getattr(ssl, "VERIFY_X509_STRICT", 0)
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # as in Go: what is trusted may be no root
     if insecure:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from aggctl.core.doctor.model import Place
+    from aggctl.core.findings import Finding
     from aggctl.core.snapshot import Snapshot
     from aggctl.system.ports import Ports
 
@@ -55,19 +56,30 @@ def _examine(ports: Ports, names: tuple[str, ...]) -> tuple[Diagnosis, Snapshot,
     return diagnosis, seen, asked
 
 
-def look_again(ports: Ports, names: tuple[str, ...]) -> Diagnosis:
-    """After something was mended: kube-apiservers need a moment to notice."""
+def look_again(ports: Ports, names: tuple[str, ...], before: Diagnosis) -> Diagnosis:
+    """After something was mended: kube-apiservers need a moment to notice.
+
+    What stays as it was is not waited for once something has gone.
+    """
+    known = {(each.code, each.subject) for each in before.findings if each.severity == "error"}
     until = ports.clock.monotonic() + NOTICED
     ports.progress.begin("looking again", NOTICED)
     while True:
         diagnosis = _examine(ports, names)[0]
         bad = [each for each in diagnosis.findings if each.severity == "error"]
+        if len({(each.code, each.subject) for each in bad} & known) < len(known) and _settled(bad, known):
+            break
         if not bad or ports.clock.monotonic() > until:
             break
         ports.progress.waiting(bad[0].message)
         ports.clock.pause(0.5)
     ports.progress.done()
     return diagnosis
+
+
+def _settled(bad: list[Finding], known: set[tuple[str, str]]) -> bool:
+    """Whether nothing is broken that was not before: a change in the middle shows others for a moment."""
+    return all((each.code, each.subject) in known for each in bad)
 
 
 def bundle_of(asked: Asked, seen: Snapshot) -> Bundle:

@@ -11,8 +11,10 @@ from aggctl.core.need import Wanted
 from aggctl.core.register.plan import problems_of, shown_changes
 from aggctl.core.register.sight import prepared
 from aggctl.core.report import Report
+from aggctl.core.snapshot import NotKnown
+from aggctl.errors import AggctlError
 from aggctl.workflows.enable import Manner, enable
-from aggctl.workflows.execute import execute, report_of
+from aggctl.workflows.execute import execute, finding_of, report_of
 from aggctl.workflows.observe import settle
 from aggctl.workflows.open_change import close_or_mend
 from aggctl.workflows.register import Manner as RegisterManner
@@ -34,7 +36,18 @@ DEADLINE = 240.0
 
 def mend_all(ports: Ports, diagnosis: Diagnosis, confirm: Confirm) -> tuple[Report, ...]:
     """Mend what may be mended; each thing has its own plan, question and undo."""
-    return tuple(_mend(ports, diagnosis, each, confirm) for each in m.choose(diagnosis))
+    done: list[Report] = []
+    for each in m.choose(diagnosis):
+        try:
+            done.append(_mend(ports, diagnosis, each, confirm))
+        except (AggctlError, NotKnown) as error:
+            if not any(one.outcome == "applied" for one in done):
+                raise
+            done.append(Report(m.COMMAND, "refused", findings=(finding_of(error),)))
+            break  # what was done before is told
+        if done[-1].outcome not in ("applied", "unchanged", "refused") or each.kind == m.ENABLE:
+            break  # what comes after was found before this was changed
+    return tuple(done)
 
 
 def _mend(ports: Ports, diagnosis: Diagnosis, mend: m.Mend, confirm: Confirm) -> Report:

@@ -176,6 +176,47 @@ def test_values_of_variables_do_not_leave_and_proxies_stay() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    "args",
+    [["--db-password", "hunter2"], ["--secret-key", "hunter2"], ["-token", "hunter2"]],
+    ids=lambda each: each[0],
+)
+def test_the_word_behind_a_secret_flag_does_not_leave(args: list[str]) -> None:
+    assert "hunter2" not in of({ObjectAt("/a", SERVER): {"args": args}})
+    assert "hunter2" not in of({Processes(6443): (ProcessSeen(1, 2.0, ("kube-apiserver", *args)),)})
+
+
+def test_a_path_behind_such_a_flag_stays_as_it_is_what_may_be_wrong() -> None:
+    assert "/etc/tls.key" in of({ObjectAt("/a", SERVER): {"args": ["--tls-private-key", "/etc/tls.key"]}})
+
+
+@pytest.mark.parametrize("key", ["token", "example.com/token", "DB_PASS", "api-key", "dsn"])
+def test_what_a_key_calls_a_secret_does_not_leave(key: str) -> None:
+    assert "hunter2" not in of({ObjectAt("/a", SERVER): {"annotations": {key: "hunter2"}}})
+
+
+@pytest.mark.parametrize("words", ["DB_PASS=hunter2", "pwd=hunter2", "--admin-pass=hunter2", "dsn=hunter2"])
+def test_what_a_word_calls_a_secret_does_not_leave(words: str) -> None:
+    assert "hunter2" not in of({PodLog("n", "p", "c", False, SERVER): (words,)})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "    - name: TOKEN\n      value: hunter2\n",
+        "    - value: hunter2\n      name: TOKEN\n",
+        "    env: [{name: TOKEN, value: hunter2}, {name: HTTPS_PROXY, value: kept}]\n",
+        "    - name: TOKEN\n      value: |\n        hunter2\n        hunter2\n",
+        "    - name: X-Header\n      value: 'hunter2'\n",
+    ],
+    ids=["name first", "value first", "flow style", "a block", "a header of a probe"],
+)
+def test_values_in_a_manifest_do_not_leave_in_whatever_style(text: str) -> None:
+    told = of({FileAt("/a"): file(text.encode())})
+    assert "hunter2" not in told
+    assert ("kept" in told) is ("kept" in text)
+
+
 def test_no_variables_at_all_stay_none() -> None:
     assert again({ObjectAt("/a", SERVER): {"env": None, "x": 1}})[ObjectAt("/a", SERVER)] == {
         "env": [],

@@ -40,6 +40,7 @@ from aggctl.core.findings import Finding
 from aggctl.core.questions import FileAt, ReadyAt, Unknown
 from aggctl.core.snapshot import NotKnown
 from aggctl.errors import Refused
+from aggctl.workflows.observe import settle
 
 if TYPE_CHECKING:
     from support.doctoring import Patient
@@ -185,9 +186,8 @@ def test_a_manifest_that_may_not_be_read_makes_no_node() -> None:
     denied = patient.scene.answering({FileAt(MANIFEST): Unknown("Permission denied")})
     found = replace(patient, scene=denied).diagnosis()
     assert states(found)["layer"] == NOT_CHECKED
-    assert found.not_checked == (
-        "this node's files: Permission denied (run on a control-plane node as root)",
-    )
+    as_root = "this node's files: Permission denied (run on a control-plane node as root)"
+    assert found.not_checked[-1] == as_root
 
 
 def test_a_manifest_that_is_no_static_pod_is_a_problem_of_this_node() -> None:
@@ -328,9 +328,47 @@ def test_behind_endpoints_that_are_not_ready_the_way_is_not_walked(place: str) -
     assert [found[name] for name in BEHIND_SERVICE] == [BROKEN, *[SKIPPED] * 6]
 
 
-def test_a_service_that_may_not_be_read_hides_what_is_behind_it() -> None:
-    found = well(hidden=["service"]).diagnosis()
-    assert (states(found)["Service"], states(found)["TLS"]) == (NOT_CHECKED, SKIPPED)
+def test_a_service_that_may_not_be_read_hides_endpoints_and_pods() -> None:
+    found = states(well(hidden=["service"]).diagnosis())
+    assert (found["Service"], found["endpoints"], found["Pods"]) == (NOT_CHECKED, SKIPPED, SKIPPED)
+
+
+@pytest.mark.parametrize("hidden", ["service", "slices"])
+def test_where_objects_may_not_be_read_the_words_of_kube_apiserver_still_tell(hidden: str) -> None:
+    said = 'Get "https://10.1.0.5:8443/apis": x509: certificate has expired'
+    condition = {"status": "False", "reason": "FailedDiscoveryCheck", "message": said}
+    found = verdict(well("anywhere", hidden=[hidden], condition=condition).diagnosis())
+    assert found is not None
+    assert found.code == "serving-certificate-expired"
+
+
+def test_before_there_were_endpoint_slices_of_v1_endpoints_are_not_checked() -> None:
+    found = well(objects={"slices": None}).diagnosis()
+    assert states(found)["endpoints"] == NOT_CHECKED
+    assert verdict(found) is None
+
+
+@pytest.mark.parametrize(
+    ("theirs", "own", "foreign"),
+    [
+        (Unknown("not this CA", "apiserver-not-trusted"), "ok", True),
+        (Unknown("not this CA", "apiserver-not-trusted"), Unknown("gone", "apiserver-not-reachable"), False),
+        (Unknown("refused", "apiserver-not-reachable"), "ok", False),
+    ],
+    ids=["another cluster's", "which is silent", "this node is down"],
+)
+def test_a_kubeconfig_of_another_cluster_makes_this_machine_no_node(
+    theirs: Any, own: Any, foreign: bool
+) -> None:
+    patient, given = well(), "https://elsewhere.example.com:6443"
+    scene = patient.scene.answering({ReadyAt(SERVER): theirs, ReadyAt(given): own})
+    place = settle(lambda snapshot: see_place(snapshot, given, NOW), scene.look)[0]
+    assert (place.server == given, place.node is None) == (foreign, foreign)
+
+
+def test_a_node_whose_kube_apiserver_goes_by_a_tunnel_dials_nothing_itself() -> None:
+    patient = well(flags={"egress-selector-config-file": "/etc/egress.yaml"}, dial="Connection refused")
+    assert verdict(patient.diagnosis()) is None
 
 
 def test_endpoints_that_may_not_be_read_hide_what_is_behind_them() -> None:

@@ -54,12 +54,12 @@ def test_what_is_well_is_not_mended(place: str) -> None:
     [
         (NOT_ON, (ENABLE, "", "layer-partly-on")),
         ({"files": {"front-proxy-client": "expired"}}, (ENABLE, "", "client-certificate-expired")),
-        ({"objects": {"service": None}}, (UNREGISTER, API.name, "service-not-found")),
+        ({"objects": {"service": None, "namespace": None}}, (UNREGISTER, API.name, "api-service-stale")),
         ({"served": "expired", **FAILS}, (ROTATE, API.name, "serving-certificate-expired")),
         ({"served": "another name", **FAILS}, (ROTATE, API.name, "serving-certificate-wrong-name")),
         ({"served": "of another CA", **FAILS}, (BUNDLE, API.name, "serving-certificate-of-another-ca")),
         (
-            {"apiService": {"spec": {"caBundle": None}}, "served": "not verified"},
+            {"apiService": {"spec": {"caBundle": None}}, "served": "not verified", **FAILS},
             (BUNDLE, API.name, "ca-bundle-empty"),
         ),
         (
@@ -81,8 +81,10 @@ def test_what_may_be_mended_is_chosen(case: dict[str, Any], mend: tuple[str, str
         {"apiService": {"spec": {"insecureSkipTLSVerify": True, "caBundle": None}}, "served": "not verified"},
         {"answer": {"status": 500, "said": "boom"}},
         {"flags": {"requestheader-allowed-names": ""}},
+        {"may": {"tokenreviews": False}},
+        {"objects": {"service": None}},
     ],
-    ids=["refused", "no port", "not verified", "fails by itself", "a warning about the layer"],
+    ids=["refused", "no port", "not verified", "fails by itself", "layer", "it works", "only the Service"],
 )
 def test_what_somebody_must_decide_is_left(case: dict[str, Any]) -> None:
     assert chosen(**case) == []

@@ -97,7 +97,7 @@ def test_each_finding_says_what_was_found_and_what_to_do(case: Case) -> None:
     for each in diagnosed(case).findings:
         assert all((each.subject, each.message, each.fix))
         assert "{" not in re.sub(r"'\{.*\}'", "", each.message + each.fix)
-        assert each.severity in ("error", "warning")
+        assert each.severity in ("error", "warning", "info")
 
 
 def test_every_cause_on_the_way_to_an_api_is_the_verdict_of_a_case() -> None:

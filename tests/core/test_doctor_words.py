@@ -47,6 +47,13 @@ def test_what_is_well_is_one_line() -> None:
     assert lines(diagnosis(exam())) == [f"✓ {API}"]
 
 
+def test_an_api_that_answers_on_a_broken_layer_is_one_line_that_points_there() -> None:
+    lines = lines_of(well(flags={"proxy-client-key-file": None}).diagnosis(), verbose=False)
+    assert (
+        "! v1.things.example: answered a moment ago, and what they stand on is broken: see the layer" in lines
+    )
+
+
 def test_a_few_that_are_well_are_named_and_many_are_counted() -> None:
     names = [f"v{number}.things.example" for number in range(1, FEW + 2)]
     assert lines(diagnosis(*(exam(name=each) for each in names[:FEW]))) == [f"✓ {', '.join(names[:FEW])}"]

@@ -163,7 +163,7 @@ def test_a_bundle_gives_the_same_verdict_elsewhere_and_no_secret(ward: Ward, tmp
 
 def test_fix_asks_and_without_a_terminal_wants_yes(ward: Ward) -> None:
     ward.patch_api(service={"name": "gone", "namespace": "gone"})
-    ward.told("service-not-found")
+    ward.told("api-service-stale")
     done = run(ward, "--fix", "-o", "json")
     assert [each["code"] for each in json.loads(done.stdout)["findings"]] == ["not-confirmed"]
     assert ward.kube.get(f"{API_SERVICES}/{API}")

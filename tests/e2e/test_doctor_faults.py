@@ -125,7 +125,7 @@ def _stale(ward: Ward) -> Iterator[None]:
 
 OBJECTS = {
     "the Service is deleted": Fault("service-not-found", _without_service),
-    "the APIService is left over": Fault("service-not-found", _stale, printed=True),
+    "the APIService is left over": Fault("api-service-stale", _stale, printed=True),
     "the APIService names a port that the Service has not": Fault(
         "service-port-missing", lambda ward: _api(ward, service={"port": 444}), printed=True
     ),

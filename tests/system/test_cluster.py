@@ -16,6 +16,7 @@ from aggctl.core.fields import CREATED
 from aggctl.core.questions import (
     AskAs,
     ClockSkew,
+    MayDo,
     MayGet,
     MetadataIn,
     ObjectAt,
@@ -23,7 +24,9 @@ from aggctl.core.questions import (
     PairSeen,
     PodLog,
     Question,
+    RawAt,
     ReadyAt,
+    StaleApis,
     UnavailableApis,
     Unknown,
     WhoSeen,
@@ -68,6 +71,49 @@ def test_an_object_is_its_json(server: Https, tmp_path: Path) -> None:
     server.says(PATH, 200, {"kind": "ConfigMap", "data": {"a": "b"}})
     found = ask(server, tmp_path).look(ObjectAt(PATH, server.address))
     assert found == {"kind": "ConfigMap", "data": {"a": "b"}}
+
+
+def test_a_discovery_document_of_any_size_names_its_version(server: Https, tmp_path: Path) -> None:
+    many = [{"name": f"thing-{number:0>120}"} for number in range(12_000)]
+    server.says("/apis/g/v1", 200, {"groupVersion": "g/v1", "resources": many})
+    found = ask(server, tmp_path, timeout=30.0).look(RawAt("/apis/g/v1", server.address))
+    assert (found.status, found.group_version) == (200, "g/v1")
+    assert 0 < len(found.resources) < len(many)
+
+
+def test_an_answer_is_told_by_its_status_and_its_words(server: Https, tmp_path: Path) -> None:
+    server.says("/apis/g/v1", 503, b"service unavailable\n")
+    found = ask(server, tmp_path).look(RawAt("/apis/g/v1", server.address))
+    assert (found.status, found.said, found.group_version) == (503, "service unavailable", "")
+
+
+def test_what_aggregated_discovery_holds_for_stale_is_named(server: Https, tmp_path: Path) -> None:
+    versions = [{"version": "v1", "freshness": "Stale"}, {"version": "v2", "freshness": "Current"}]
+    items = [{"metadata": {"name": "g"}, "versions": versions}]
+    server.says("/apis", 200, {"kind": "APIGroupDiscoveryList", "items": items})
+    assert ask(server, tmp_path).look(StaleApis(server.address)) == ("g/v1",)
+    assert "v=v2beta1" in server.asked[-1][2]["Accept"]
+
+
+def test_without_aggregated_discovery_nothing_is_known_to_be_fresh(server: Https, tmp_path: Path) -> None:
+    server.says("/apis", 200, {"kind": "APIGroupList", "groups": []})
+    assert isinstance(ask(server, tmp_path).look(StaleApis(server.address)), Unknown)
+
+
+def test_whether_another_user_may_do_something_is_asked_by_a_review(server: Https, tmp_path: Path) -> None:
+    path = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
+    server.says(path, 201, {"status": {"allowed": True}})
+    asked = MayDo("alice", ("staff",), "get", "", "configmaps", "kube-system", "x", server.address)
+    assert ask(server, tmp_path).look(asked) is True
+    (_, _, request) = server.asked[-1]
+    spec = json.loads(request["body"])["spec"]
+    assert (spec["user"], spec["groups"]) == ("alice", ["staff"])
+    assert spec["resourceAttributes"] == {
+        "verb": "get",
+        "resource": "configmaps",
+        "namespace": "kube-system",
+        "name": "x",
+    }
 
 
 def test_a_token_is_shown_to_the_server_and_to_nobody_else(server: Https, tmp_path: Path) -> None:

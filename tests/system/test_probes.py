@@ -26,7 +26,7 @@ from aggctl.core.questions import (
     ServedSeen,
     Unknown,
 )
-from aggctl.system import probes
+from aggctl.system import handshake
 from aggctl.system.probes import LOG_LINES, Probes
 
 if TYPE_CHECKING:
@@ -253,7 +253,7 @@ def test_what_is_no_tls_is_said(answer: bytes, problem: str) -> None:
 def test_a_server_that_takes_the_connection_and_says_nothing_is_given_up(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(probes, "DIAL_SECONDS", 0.2)
+    monkeypatch.setattr(handshake, "DIAL_SECONDS", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         seen = shaken(f"127.0.0.1:{listener.getsockname()[1]}")
     assert seen == ServedSeen(b"", "no TLS handshake: it takes the connection and says nothing")

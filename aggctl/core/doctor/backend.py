@@ -11,9 +11,11 @@ from aggctl.core.checks.extension import AUTOMANAGED
 from aggctl.core.checks.workload import dialled_of, endpoints_of, slices_path
 from aggctl.core.doctor.layer import SOON
 from aggctl.core.doctor.signs import SERVICE
+from aggctl.core.extension import IN_CLUSTER_PORT
 from aggctl.core.findings import Finding
-from aggctl.core.questions import ObjectAt
+from aggctl.core.questions import ObjectAt, Unknown
 from aggctl.core.resources import path_of
+from aggctl.core.snapshot import NotKnown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -114,7 +116,13 @@ def _trust(subject: Subject, place: Place, ways: Ways) -> Iterator[Finding]:
 
 
 def _bundle_fix(subject: Subject) -> str:
-    return f"aggctl register {subject.api.name} --service {subject.at.namespace}/{subject.at.name}"
+    return f"aggctl register {subject.api.name} --service {service_of(subject)}"
+
+
+def service_of(subject: Subject) -> str:
+    """The Service as `register --service` takes it."""
+    at = subject.at
+    return f"{at.namespace}/{at.name}" + (f":{at.port}" if at.port != IN_CLUSTER_PORT else "")
 
 
 # --- Service -----------------------------------------------------------------------------------------------
@@ -150,25 +158,26 @@ def _gone(snapshot: Snapshot, subject: Subject, place: Place) -> Finding:
     namespace = path_of("v1", "namespaces", "", at.namespace)
     elsewhere = f"/api/v1/services?fieldSelector=metadata.name%3D{at.name}"
     snapshot.expect(ObjectAt(namespace, place.server), ObjectAt(elsewhere, place.server))
-    there = _namespaces_of(snapshot, elsewhere, place.server)
-    if there:
+    there = _namespaces_of(snapshot, elsewhere, place.server, at.port)
+    if len(there) == 1:
         return Finding(
             "service-in-other-namespace",
             "error",
             subject.name,
-            f"it names Service {at.namespace}/{at.name}, and a Service of that name is in {', '.join(there)}",
+            f"it names Service {at.namespace}/{at.name}, and one of that name and port is in {there[0]}",
             f"kubectl patch apiservice {subject.api.name} --type=merge "
             f'-p \'{{"spec":{{"service":{{"namespace":"{there[0]}"}}}}}}\'',
             expected=f"Service {at.namespace}/{at.name}",
         )
     unknown = snapshot.unknown(ObjectAt(namespace, place.server))
-    with_it = " and its namespace" if not unknown and snapshot.object(namespace, place.server) is None else ""
+    if not unknown and snapshot.object(namespace, place.server) is None:
+        return _stale(subject)
     return Finding(
         "service-not-found",
         "error",
         subject.name,
         (
-            f"Service {at.namespace}/{at.name}{with_it} is not there: the API was "
+            f"Service {at.namespace}/{at.name} is not there: the API was "
             "uninstalled and its APIService stayed, "
             "or its Service was deleted"
         ),
@@ -177,11 +186,29 @@ def _gone(snapshot: Snapshot, subject: Subject, place: Place) -> Finding:
     )
 
 
-def _namespaces_of(snapshot: Snapshot, path: str, server: str) -> tuple[str, ...]:
+def _stale(subject: Subject) -> Finding:
+    """Nobody can put a Service back into a namespace that is gone."""
+    at = subject.at
+    return Finding(
+        "api-service-stale",
+        "error",
+        subject.name,
+        f"the namespace {at.namespace} of its Service is gone, and the APIService stayed",
+        f"aggctl unregister {subject.api.name}",
+        expected=f"Service {at.namespace}/{at.name}",
+    )
+
+
+def _namespaces_of(snapshot: Snapshot, path: str, server: str, port: int) -> tuple[str, ...]:
+    """Where a Service of the same name has the same port; a name alone would lead to a stranger's."""
     if snapshot.unknown(ObjectAt(path, server)):
         return ()
     found = (snapshot.object(path, server) or {}).get("items") or []
-    return tuple(str(each["metadata"].get("namespace")) for each in found)[:3]
+    return tuple(
+        str(each["metadata"].get("namespace"))
+        for each in found
+        if port in [one.get("port") for one in (each.get("spec") or {}).get("ports") or []]
+    )
 
 
 def _of_port(subject: Subject, spec: Object, kind: str) -> Iterator[Finding]:
@@ -236,7 +263,10 @@ def of_endpoints(
     path = slices_path(backend.service)
     if path is None:
         return "none needed", []
-    items = (snapshot.object(path, place.server) or {}).get("items") or []
+    found = snapshot.object(path, place.server)
+    if found is None:
+        raise NotKnown(ObjectAt(path, place.server), Unknown("before 1.21 there is no EndpointSlice of v1"))
+    items = found.get("items") or []
     every = [endpoint for each in items for endpoint in each.get("endpoints") or []]
     said = f"{len(backend.endpoints)}/{len(every)}"
     if backend.endpoints:

@@ -39,8 +39,17 @@ _RECORDS = {
 }
 _LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 _PROXY = re.compile(r"(?:https?|no|all)_proxy", re.IGNORECASE)
-_ENV_VALUE = re.compile(
-    r"""(?P<name>name:[ \t]*["']?(?P<called>[\w.-]+)["']?[ \t]*\n[ \t]*value:[ \t]*)(?P<value>\S.*)"""
+_ITEM = re.compile(r"(?=^[ \t]*- )|(?=\{)", re.MULTILINE)
+"""Where an item of a list begins, in either style of YAML: a variable, or a header of a probe."""
+
+_VALUE = re.compile(
+    r"""(?P<key>\bvalue["']?:[ \t]*)(?P<value>[|>][^\n]*(?:\n[ \t]+(?!name:).*)*|[^\s,}][^\n,}]*)"""
+)
+_SECRET_FLAG = re.compile(
+    r"--?[\w-]*(?:token|passw(?:or)?d|pass|pwd|secret|key|dsn|credentials?)", re.IGNORECASE
+)
+_SECRET_KEY = re.compile(
+    r"(?:.*[/_.-])?(?:token|passw(?:or)?d|pass|pwd|dsn|(?:api|access|secret|private)[_-]?key)", re.IGNORECASE
 )
 _CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----\n?")
 _GONE = "removed"
@@ -177,7 +186,8 @@ def _unlike(stamp: Stamp) -> Stamp:
 
 
 def _of_file(content: bytes) -> bytes:
-    return _of_text(_ENV_VALUE.sub(_of_variable, content.decode("utf-8", "replace"))).encode()
+    items = _ITEM.split(content.decode("utf-8", "replace"))
+    return _of_text("".join(map(_of_item, items))).encode()
 
 
 def _of_text(text: str) -> str:
@@ -191,24 +201,37 @@ def _of_word(text: str) -> str:
     return text if public else without_secrets(text)
 
 
-def _of_variable(found: re.Match[str]) -> str:
+def _of_item(text: str) -> str:
     """Proxies stay, as they are what may be wrong; whoever logs in to one is left out later."""
-    value = found["value"] if _PROXY.fullmatch(found["called"]) else _GONE
-    return found["name"] + value
+    name = re.search(r"""\bname["']?:[ \t]*["']?([\w.-]+)""", text)
+    return text if name and _PROXY.fullmatch(name[1]) else _VALUE.sub(rf"\g<key>{_GONE}", text)
 
 
 def _lines(lines: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(without_secrets(each) for each in lines)
+    return tuple(_words([without_secrets(each) for each in lines]))
+
+
+def _words(words: list[Any]) -> list[Any]:
+    """Arguments, where a secret may be the word behind its flag; a path is none."""
+    return [
+        _GONE
+        if isinstance(word, str)
+        and isinstance(before, str)
+        and _SECRET_FLAG.fullmatch(before)
+        and not word.startswith(("/", "-"))
+        else word
+        for before, word in zip(["", *words], words, strict=False)
+    ]
 
 
 def _of_object(value: Any) -> Any:
     """An object without values of variables, without what was applied last, and without managers."""
     if isinstance(value, list):
-        return [_of_object(each) for each in value]
+        return _words([_of_object(each) for each in value])
     if not isinstance(value, dict):
         return _of_word(value) if isinstance(value, str) else value
     kept = {
-        name: _of_object(each)
+        name: _GONE if isinstance(each, str) and _SECRET_KEY.fullmatch(str(name)) else _of_object(each)
         for name, each in value.items()
         if name not in ("managedFields", _LAST_APPLIED, "env", "envFrom")
     }

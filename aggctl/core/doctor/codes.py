@@ -83,6 +83,7 @@ HOPS: Mapping[str, tuple[str, ...]] = {
         "certificate-expires-soon",
     ),
     "Service": (
+        "api-service-stale",
         "service-not-found",
         "service-in-other-namespace",
         "service-port-missing",

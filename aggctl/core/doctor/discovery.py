@@ -112,7 +112,7 @@ def _of_words(
     ]
     signs = [each for each in (*of_itself, *ways.signs(DISCOVERY)) if each.hop == DISCOVERY]
     slow = [each for each in ways.signs("reach") if each.code == "endpoint-timeout"]
-    if not signs and slow and place.node:  # it was dialled a moment ago, so that the answer is what is late
+    if not signs and slow and place.dials:  # it was dialled a moment ago, so that the answer is what is late
         signs = [Sign(DISCOVERY, "discovery-slow", slow[0].words)]
     for sign in signs[:1]:
         words = {
@@ -135,7 +135,9 @@ def _of_words(
 # --- the caller --------------------------------------------------------------------------------------------
 
 
-def of_rights(snapshot: Snapshot, api: Api, place: Place, ways: Ways) -> tuple[str, list[Finding]]:
+def of_rights(
+    snapshot: Snapshot, api: Api, place: Place, ways: Ways, severity: str = "info"
+) -> tuple[str, list[Finding]]:
     """Whether the user of the kubeconfig may read the API; the first of its resources stands for all."""
     names = [
         name
@@ -151,7 +153,7 @@ def of_rights(snapshot: Snapshot, api: Api, place: Place, ways: Ways) -> tuple[s
     return f"may not list {resource}", [
         Finding(
             "caller-has-no-rights",
-            "warning",
+            severity,
             f"APIService {api.name}",
             f"the user of this kubeconfig may not list {resource} of {api.group}",
             (

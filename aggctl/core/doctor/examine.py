@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from aggctl.core.checks.extension import ca_bundle_of, service_of
 from aggctl.core.cluster_view import API_SERVICES
-from aggctl.core.doctor.backend import of_api_service, of_endpoints, of_service
+from aggctl.core.doctor.backend import Backend, of_api_service, of_endpoints, of_service
 from aggctl.core.doctor.discovery import of_discovery, of_rights
 from aggctl.core.doctor.effects import effects_of
 from aggctl.core.doctor.identity import of_access, of_identity
@@ -30,7 +30,7 @@ from aggctl.core.doctor.pods import of_pods, see_pods
 from aggctl.core.doctor.reach import of_reach
 from aggctl.core.doctor.signs import read_log
 from aggctl.core.doctor.tls import of_tls
-from aggctl.core.doctor.ways import see_ways
+from aggctl.core.doctor.ways import ALL_OF_IT, see_ways
 from aggctl.core.extension import Api, parse_api
 from aggctl.core.findings import Finding
 from aggctl.core.questions import ObjectAt, UnavailableApis
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime
 
-    from aggctl.core.doctor.backend import Backend
     from aggctl.core.doctor.model import Place
     from aggctl.core.doctor.pods import Pods
     from aggctl.core.doctor.ways import Ways
@@ -132,6 +131,9 @@ def _unseen(
 
 # --- one API -----------------------------------------------------------------------------------------------
 
+NOTHING = Backend({}, "", (), (), {})
+"""What stands behind a Service that may not be seen."""
+
 BEHIND_SERVICE = ("endpoints", "Pods", "reach", "TLS", "identity", "access", "discovery")
 
 
@@ -147,7 +149,7 @@ def _examine(
     )
     ways = see_ways(snapshot, place, api, live)
     hops = list(_hops(snapshot, place, subject, ways))
-    exam = Exam(name, layer, tuple(_with_the_rest(subject, ways, hops, layer)))
+    exam = Exam(name, layer, tuple(_with_the_rest(subject, ways, hops, layer)), works=ways.works)
     broken = exam.verdict is not None and exam.verdict.severity == "error"
     return replace(exam, effects=effects_of(snapshot, place, api)) if broken and not ways.works else exam
 
@@ -182,8 +184,9 @@ def _unseen_api(snapshot: Snapshot, place: Place, layer: tuple[Hop, ...], name: 
         (
             Hop("APIService", NOT_CHECKED, why),
             Hop("discovery", OK if ways.works else NOT_CHECKED, said or "no answer"),
-            hop("rights", lambda: of_rights(snapshot, api, place, ways)),
+            hop("rights", lambda: of_rights(snapshot, api, place, ways, "warning")),
         ),
+        works=ways.works,
     )
 
 
@@ -191,7 +194,10 @@ def _hops(snapshot: Snapshot, place: Place, subject: Subject, ways: Ways) -> Ite
     yield hop("APIService", lambda: of_api_service(subject, place, ways))
     service, backend = _service_hop(snapshot, place, subject, ways)
     yield service
-    if backend is None or service.state == BROKEN:
+    if service.state == NOT_CHECKED:  # what kube-apiservers say is left
+        yield from skipped("endpoints", "Pods")
+        yield from _way_there(snapshot, place, subject, ways, NOTHING, None)
+    elif backend is None or service.state == BROKEN:
         yield from skipped(*BEHIND_SERVICE)
     else:
         yield from _behind(snapshot, place, subject, ways, backend)
@@ -223,6 +229,13 @@ def _behind(
     if endpoints.state == BROKEN:
         yield from skipped("reach", "TLS", "identity", "access", "discovery")
         return
+    yield from _way_there(snapshot, place, subject, ways, backend, pods)
+
+
+def _way_there(
+    snapshot: Snapshot, place: Place, subject: Subject, ways: Ways, backend: Backend, pods: Pods | None
+) -> Iterator[Hop]:
+    """From a connection to the answer; each hop only where the one before is not broken."""
     reach = of_reach(snapshot, subject, backend, place, ways, pods)
     yield reach
     if reach.state == BROKEN:
@@ -277,8 +290,10 @@ def _with_the_rest(subject: Subject, ways: Ways, hops: list[Hop], layer: tuple[H
         more = (_not_everywhere(subject, ways),)
     elif not ways.works and not errors:
         more = (_not_available(subject, ways),)
+    direct = any(each.subject != subject.name for one in hops[-6:] for each in one.findings if each in errors)
+    at = "discovery" if direct else "reach"  # a bad endpoint that was seen is why only some get an answer
     for each in hops:
-        if more and each.name == "reach":
+        if more and each.name == at:
             findings = (*more, *each.findings)
             yield replace(each, state=state_of(findings), findings=findings)
         else:
@@ -305,11 +320,16 @@ def _not_everywhere(subject: Subject, ways: Ways) -> Finding:
 
 
 def _not_available(subject: Subject, ways: Ways) -> Finding:
+    answered = next(
+        (each.server for each in ways.broken if each.answer and each.answer.status == ALL_OF_IT), ""
+    )
     return Finding(
         "api-not-available",
         "error",
         subject.name,
-        f"it does not answer, for a reason that is none of those known: {ways.reason}",
+        f"a GET is answered, maybe by an old connection, and {answered} itself holds it for unavailable"
+        if answered
+        else f"it does not answer, for a reason that is none of those known: {ways.reason}",
         f"aggctl logs {subject.api.name}",
         evidence=ways.evidence or (ways.message,),
     )

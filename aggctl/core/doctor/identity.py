@@ -101,7 +101,7 @@ def direct_answers(
     snapshot: Snapshot, subject: Subject, backend: Backend, place: Place
 ) -> dict[str, AnswerSeen]:
     """What each endpoint answers to this node's front-proxy leaf; nothing without one."""
-    if not place.identity or subject.insecure or not subject.bundle:
+    if not place.identity or not place.dials or subject.insecure or not subject.bundle:
         return {}
     asked = {
         each: AskApi(each, subject.at.dns, subject.bundle, subject.api.path, place.identity)

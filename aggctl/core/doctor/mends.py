@@ -35,7 +35,7 @@ _BY_CODE = {
     **dict.fromkeys(("client-certificate-expired", "client-certificate-of-another-ca"), ENABLE),
     **dict.fromkeys(("client-certificate-without-client-auth", "client-key-mismatch"), ENABLE),
     **dict.fromkeys(("client-key-missing", "client-key-not-readable"), ENABLE),
-    "service-not-found": UNREGISTER,
+    "api-service-stale": UNREGISTER,
     **dict.fromkeys(("serving-certificate-expired", "serving-certificate-wrong-name"), ROTATE),
     **dict.fromkeys(("serving-certificate-common-name-only", "serving-certificate-wrong-usage"), ROTATE),
     "serving-certificate-sha1": ROTATE,
@@ -67,7 +67,7 @@ def choose(diagnosis: Diagnosis) -> tuple[Mend, ...]:
     for exam in diagnosis.exams:
         for each in exam.findings:
             kind = _BY_CODE.get(each.code, ENABLE)
-            if each not in of_layer and kind != ENABLE:
+            if each.severity == "error" and each not in of_layer and kind != ENABLE:
                 found.setdefault((kind, _what(kind, exam, each)), Mend(kind, exam.name, each))
     return tuple(found.values())
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from aggctl.core import pki
 from aggctl.core.findings import Finding
+from aggctl.core.secrets_out import without_secrets
 from aggctl.core.snapshot import NotKnown
 from aggctl.errors import AggctlError
 
@@ -44,6 +45,7 @@ class Exam:
     layer: tuple[Hop, ...]
     hops: tuple[Hop, ...]
     effects: tuple[str, ...] = ()
+    works: bool = False
 
     @property
     def findings(self) -> tuple[Finding, ...]:
@@ -80,6 +82,11 @@ class Place:
     routed: bool | None = None
     problems: tuple[Finding, ...] = ()
 
+    @property
+    def dials(self) -> bool:
+        """Whether what this node dials is what its kube-apiserver dials: not through a tunnel."""
+        return self.node is not None and not self.node.manifest.values("egress-selector-config-file")
+
 
 @dataclass(frozen=True, slots=True)
 class Subject:
@@ -101,7 +108,7 @@ def hop(name: str, look: Callable[[], tuple[str, Iterable[Finding]]]) -> Hop:
     """Look at one hop; what cannot be seen there makes it "not checked", never a pass."""
     try:
         said, found = look()
-        findings = tuple(found)
+        findings = tuple(without(each) for each in found)
     except NotKnown as unknown:
         return Hop(name, NOT_CHECKED, unknown.unknown.reason)
     except AggctlError as error:
@@ -110,6 +117,12 @@ def hop(name: str, look: Callable[[], tuple[str, Iterable[Finding]]]) -> Hop:
     except pki.PkiError as error:
         return Hop(name, NOT_CHECKED, str(error))
     return Hop(name, state_of(findings), said, findings)
+
+
+def without(finding: Finding) -> Finding:
+    """The finding with no secret in the words of others."""
+    evidence = tuple(without_secrets(each) for each in finding.evidence)
+    return replace(finding, message=without_secrets(finding.message), evidence=evidence)
 
 
 def state_of(findings: tuple[Finding, ...]) -> str:

@@ -32,6 +32,9 @@ def see_place(snapshot: Snapshot, server: str | AggctlError, now: datetime, held
     """
     given = "" if isinstance(server, AggctlError) else server
     place = _on_node(snapshot, Place(given, (), now), held)
+    if _is_foreign(snapshot, place, given):
+        why = "this node's files: the kubeconfig is of another cluster"
+        place = Place(given, (), now, why_no_node=why)
     if isinstance(server, AggctlError):
         return replace(place, server="", silent=(("the cluster", server.message),))
     if unknown := snapshot.unknown(ReadyAt(place.server)):
@@ -39,6 +42,16 @@ def see_place(snapshot: Snapshot, server: str | AggctlError, now: datetime, held
     known = roster(snapshot, place.server)
     routed = place.node.layer.routes if place.node else _routed(snapshot, place.server)
     return replace(place, servers=known.servers, silent=known.silent, routed=routed)
+
+
+def _is_foreign(snapshot: Snapshot, place: Place, given: str) -> bool:
+    """Whether the kubeconfig is of another cluster: it does not fit this kube-apiserver, its own answers."""
+    if not place.node or not given or given == place.server:
+        return False
+    unknown = snapshot.unknown(ReadyAt(place.server))
+    if unknown is None or unknown.code not in ("apiserver-not-trusted", "kubeconfig-not-accepted"):
+        return False
+    return snapshot.unknown(ReadyAt(given)) is None
 
 
 def _on_node(snapshot: Snapshot, place: Place, held: str) -> Place:

@@ -11,7 +11,6 @@ from aggctl.core.doctor.signs import read_log
 from aggctl.core.findings import Finding
 from aggctl.core.questions import ObjectAt, PodLog
 from aggctl.core.resources import path_of
-from aggctl.core.secrets_out import without_secrets
 from aggctl.core.text import clean
 
 if TYPE_CHECKING:
@@ -96,10 +95,14 @@ class Pods:
 
 
 def see_pods(snapshot: Snapshot, subject: Subject, backend: Backend, place: Place) -> Pods:
-    """List them; those that are on their way out do not count."""
+    """List them; those that are on their way out, evicted or done do not count."""
     found = snapshot.object(pods_path(subject.at.namespace, backend.selector), place.server) or {}
     living = (each for each in found.get("items") or [] if not each["metadata"].get("deletionTimestamp"))
-    return Pods(tuple(living))
+    return Pods(
+        tuple(
+            each for each in living if (each.get("status") or {}).get("phase") not in ("Failed", "Succeeded")
+        )
+    )
 
 
 def of_pods(
@@ -274,7 +277,7 @@ def _has_run(state: Object) -> bool:
 
 def _last_words(snapshot: Snapshot, pod: Object, place: Place) -> tuple[str, ...]:
     return tuple(
-        without_secrets(line)
+        line
         for each in _logs(pod, place)
         if not snapshot.unknown(each)
         for line in snapshot.pod_log(each)
@@ -297,5 +300,4 @@ def _said_by_events(snapshot: Snapshot, pod: Object, place: Place) -> tuple[str,
     items = (snapshot.object(question.path, question.server) or {}).get("items") or []
     warnings = [each for each in items if each.get("type") == "Warning"]
     newest = sorted(warnings, key=lambda each: str(each.get("lastTimestamp") or ""))[-2:]
-    said = (clean(f"{each.get('reason')}: {each.get('message')}", 300) for each in newest)
-    return tuple(without_secrets(each) for each in said)
+    return tuple(clean(f"{each.get('reason')}: {each.get('message')}", 300) for each in newest)

@@ -80,10 +80,9 @@ def of_reach(
     snapshot: Snapshot, subject: Subject, backend: Backend, place: Place, ways: Ways, pods: Pods | None
 ) -> Hop:
     """Dial anew what kube-apiserver dials; where that is not possible, go by its words."""
-    here = place.node is not None
-    if here:
+    if place.dials:
         snapshot.expect(*(Dial(each) for each in backend.dialled))
-    probed = {} if ways.works or here else _proxied(snapshot, subject, place, pods)
+    probed = {} if ways.works or place.dials else _proxied(snapshot, subject, backend, ways, pods)
     look = hop(
         "reach",
         lambda: (
@@ -109,8 +108,8 @@ def of_reach(
 
 def _said(snapshot: Snapshot, backend: Backend, place: Place, ways: Ways) -> str:
     well = [each.server.rpartition("//")[2] for each in ways.every if each.works]
-    fresh = [each for each in backend.dialled if place.node and not snapshot.dial(each)]
-    dialled = f"{len(fresh)}/{len(backend.dialled)} dialled from here; " if place.node else ""
+    fresh = [each for each in backend.dialled if place.dials and not snapshot.dial(each)]
+    dialled = f"{len(fresh)}/{len(backend.dialled)} dialled from here; " if place.dials else ""
     return f"{dialled}answers through {', '.join(well) or 'none'}"
 
 
@@ -138,61 +137,52 @@ def _findings(
         yield _finding(code, subject, backend, place, ways, at, severity=severity)
         return
     for sign in signs.values():
-        if place.node and sign.code == "endpoint-timeout":
+        if place.dials and backend.dialled and sign.code == "endpoint-timeout":
             continue  # dialled a moment ago: what is slow is behind the connection
         yield _finding(sign.code, subject, backend, place, ways, sign)
         return
 
 
 def _dialled(snapshot: Snapshot, backend: Backend, place: Place) -> dict[str, str]:
-    if place.node is None:
+    if not place.dials:
         return {}
     return {each: error for each in backend.dialled if (error := snapshot.dial(each))}
 
 
 def _proxied_away(place: Place, backend: Backend) -> bool:
     env = dict(place.node.manifest.env) if place.node else {}
-    hosts = tuple(each.rpartition(":")[0].strip("[]") for each in backend.dialled)
+    hosts = tuple(_host(each) for each in backend.dialled)
     return bool(proxy_of(env, hosts))
 
 
-def _proxied(snapshot: Snapshot, subject: Subject, place: Place, pods: Pods | None) -> dict[str, str]:
-    """What each kube-apiserver says when it is made to dial a Pod itself; only what fails to connect counts.
+def _proxied(
+    snapshot: Snapshot, subject: Subject, backend: Backend, ways: Ways, pods: Pods | None
+) -> dict[str, str]:
+    """What kube-apiservers say that are made to dial a Pod themselves; only what fails to connect counts.
 
-    It proves reachability of the Pod from there, nothing about ClusterIPs, TLS or identity.
+    It proves reachability of the Pod from there, nothing about ClusterIPs, TLS or identity. One of each is
+    enough: what is black-holed takes as long as a request may.
     """
-    found = (
-        [] if pods is None else [each for each in pods.items if (each.get("status") or {}).get("podIP")][:3]
-    )
-    asked = {
-        (server, pod["metadata"]["name"]): RawAt(_proxy_path(subject, pod), server)
-        for server in place.servers
-        for pod in found
+    called = [(each, name) for each in backend.endpoints if pods and (name := pods.called_at(_host(each)))]
+    if not ways.signs(REACH) or not called:
+        return {}
+    address, name = called[0]
+    port = address.rpartition(":")[2]
+    path = f"/api/v1/namespaces/{subject.at.namespace}/pods/https:{name}:{port}/proxy/livez"
+    asked = [RawAt(path, each.server) for each in ways.broken[:1]]
+    snapshot.expect(*asked)
+    said = [
+        (each.server, snapshot.raw(path, each.server).said) for each in asked if not snapshot.unknown(each)
+    ]
+    return {
+        sign.address or address: f"{words} (as {server} says)"
+        for server, words in said
+        if (sign := read_sign(words)) and sign.hop == REACH
     }
-    snapshot.expect(*asked.values())
-    failures: dict[str, str] = {}
-    for (server, name), question in asked.items():
-        if snapshot.unknown(question):
-            continue
-        said = snapshot.raw(question.path, server).said
-        sign = read_sign(said)
-        if sign and sign.hop == REACH:
-            failures[sign.address or name] = f"{said} (as {server} says)"
-    return failures
 
 
-def _proxy_path(subject: Subject, pod: dict[str, object]) -> str:
-    metadata = pod["metadata"]
-    name = metadata["name"] if isinstance(metadata, dict) else ""
-    port = _target_port(pod) or subject.at.port
-    return f"/api/v1/namespaces/{subject.at.namespace}/pods/https:{name}:{port}/proxy/livez"
-
-
-def _target_port(pod: dict[str, object]) -> int:
-    spec = pod.get("spec")
-    containers = spec.get("containers") or [] if isinstance(spec, dict) else []
-    ports = [port.get("containerPort") for each in containers for port in each.get("ports") or []]
-    return int(ports[0]) if ports else 0
+def _host(address: str) -> str:
+    return address.rpartition(":")[0].strip("[]")
 
 
 def _finding(
@@ -226,7 +216,7 @@ def _finding(
 def _sharper(code: str, address: str, backend: Backend) -> str:
     """Whether it is the ClusterIP or an endpoint that is out of reach, and the address family."""
     clustered = str((backend.service.get("spec") or {}).get("clusterIP") or "-")
-    is_service = address.rpartition(":")[0].strip("[]") == clustered
+    is_service = _host(address) == clustered
     if code == "no-route":
         families = (backend.service.get("spec") or {}).get("ipFamilies") or []
         foreign = _family(address) not in families or (len(families) > 1 and _family(address) == "IPv6")

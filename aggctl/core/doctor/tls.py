@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from aggctl.core import pki
 from aggctl.core.certs.inventory import SERVING, Held, expires
+from aggctl.core.doctor.backend import service_of
 from aggctl.core.doctor.layer import SOON
 from aggctl.core.doctor.signs import TLS
 from aggctl.core.findings import Finding
-from aggctl.core.questions import Handshake, PodHandshake
+from aggctl.core.questions import Handshake, PodHandshake, Unknown
+from aggctl.core.snapshot import NotKnown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,7 +26,9 @@ if TYPE_CHECKING:
     from aggctl.core.questions import ServedSeen
     from aggctl.core.snapshot import Snapshot
 
-_ROTATE = "aggctl certs rotate serving {api}"
+_ROTATE = (
+    "aggctl certs rotate serving {api}     (one that others made: renew it there, then restart the Pods)"
+)
 _FIXES = {
     "serving-certificate-expired": _ROTATE,
     "serving-certificate-not-yet-valid": (
@@ -78,13 +83,26 @@ def of_tls(
     seen = [
         (address, snapshot.served_by(each)) for address, each in asked.items() if not snapshot.unknown(each)
     ]
-    findings = [finding for address, served in seen for finding in _of_one(subject, place, address, served)]
+    findings = [
+        _unsure(each) if ways.works else each
+        for address, served in seen
+        for each in _of_one(subject, place, address, served)
+    ]
     if not findings:
         findings = [_by_words(subject, sign.code, sign.words, ways) for sign in ways.signs(TLS)]
+    if asked and not seen and not findings:
+        first = next(iter(asked.values()))
+        raise NotKnown(first, snapshot.unknown(first) or Unknown("nothing was seen"))
     well = len(seen) - len({each.subject for each in findings})
     if subject.insecure:
         return "not verified", findings
     return (f"{well}/{len(asked)} verified" if seen else "as kube-apiserver says"), findings
+
+
+def _unsure(finding: Finding) -> Finding:
+    """What OpenSSL alone objects to, while kube-apiserver takes it, is worth a look and no alarm."""
+    sure = finding.code != "serving-certificate-not-verified"
+    return finding if sure else replace(finding, severity="warning")
 
 
 def handshakes(
@@ -92,7 +110,7 @@ def handshakes(
 ) -> dict[str, Handshake | PodHandshake]:
     """How to see what each ready endpoint serves: on a node directly, from elsewhere through its Pod."""
     name, bundle = subject.at.dns, subject.bundle
-    if place.node:
+    if place.dials:
         return {each: Handshake(each, name, bundle) for each in backend.endpoints}
     found: dict[str, Handshake | PodHandshake] = {}
     for each in backend.endpoints:
@@ -187,4 +205,4 @@ def _by_words(subject: Subject, code: str, words: str, ways: Ways) -> Finding:
 
 
 def _fix(code: str, subject: Subject) -> str:
-    return _FIXES[code].format(api=subject.api.name, service=f"{subject.at.namespace}/{subject.at.name}")
+    return _FIXES[code].format(api=subject.api.name, service=service_of(subject))

@@ -6,12 +6,15 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from aggctl.core.checks.extension import condition_of
 from aggctl.core.doctor.signs import DISCOVERY, Sign, read_sign, sign_of_status
+from aggctl.core.published import read_published
 from aggctl.core.questions import RawAt, UnavailableApis
+from aggctl.core.secrets_out import without_secrets
+from aggctl.core.snapshot import NotKnown
 from aggctl.core.text import clean
 
 if TYPE_CHECKING:
@@ -39,6 +42,7 @@ class Way:
     answer: AnswerSeen | None
     why: str
     unavailable: bool | None
+    proxies: tuple[str, ...] = PROXY_NAMES
 
     @property
     def works(self) -> bool:
@@ -53,7 +57,7 @@ class Way:
     def denied(self) -> bool:
         """Whether the caller himself was refused: by a name that is no front proxy's."""
         found = _USER.search(self.answer.said) if self.answer and self.answer.status == FORBIDDEN else None
-        return found is not None and found["name"] not in (*PROXY_NAMES, ANONYMOUS)
+        return found is not None and found["name"] not in (*self.proxies, ANONYMOUS)
 
     @property
     def said(self) -> str:
@@ -104,22 +108,33 @@ def see_ways(snapshot: Snapshot, place: Place, api: Api, live: Object | None) ->
         *(RawAt(api.path, each) for each in place.servers),
         *(UnavailableApis(each) for each in place.servers),
     )
-    condition = condition_of(live or {})
+    condition, proxies = condition_of(live or {}), _proxies(snapshot, place)
     return Ways(
-        tuple(_way(snapshot, each, api) for each in place.servers),
+        tuple(_way(snapshot, each, api, proxies) for each in place.servers),
         condition.get("status") == "True",
         clean(str(condition.get("reason") or "not looked at yet"), 100),
-        clean(str(condition.get("message") or ""), 600),
+        without_secrets(clean(str(condition.get("message") or ""), 600)),
     )
 
 
-def _way(snapshot: Snapshot, server: str, api: Api) -> Way:
+def _proxies(snapshot: Snapshot, place: Place) -> tuple[str, ...]:
+    """The names of front proxies: the usual ones, those that are published, this node's own."""
+    own = place.files.certificate.common_name if place.files and place.files.certificate else ""
+    try:
+        published = read_published(snapshot, place.server).names
+    except NotKnown:
+        published = ()
+    return (*PROXY_NAMES, *published, own)
+
+
+def _way(snapshot: Snapshot, server: str, api: Api, proxies: tuple[str, ...]) -> Way:
     gauge = None
     if not snapshot.unknown(UnavailableApis(server)):
         gauge = snapshot.unavailable_apis(server).get(api.name)
     if unknown := snapshot.unknown(RawAt(api.path, server)):
-        return Way(server, None, unknown.reason, gauge)
-    return Way(server, snapshot.raw(api.path, server), "", gauge)
+        return Way(server, None, unknown.reason, gauge, proxies)
+    answer = snapshot.raw(api.path, server)
+    return Way(server, replace(answer, said=without_secrets(answer.said)), "", gauge, proxies)
 
 
 def _of_way(way: Way) -> Sign | None:

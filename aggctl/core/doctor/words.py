@@ -69,22 +69,29 @@ def _lines(diagnosis: Diagnosis, *, verbose: bool) -> Iterator[str]:
     yield from _of_layer(diagnosis, verbose=verbose)
     told = {finding for hop in diagnosis.layer for finding in hop.findings}
     well = [each for each in diagnosis.exams if each.verdict is None]
+    still = [each for each in diagnosis.exams if each.works and each.verdict in told and not verbose]
     for severity in ("error", "warning"):
         for exam in diagnosis.exams:
             verdict = exam.verdict
-            if verdict and verdict.severity == severity:
+            if verdict and verdict.severity == severity and exam not in still:
                 yield from _of_exam(exam, verdict, told, verbose=verbose)
+    if still:
+        yield f"! {_named(still)}: answered a moment ago, and what they stand on is broken: see the layer"
     if verbose:
         for exam in well:
             yield f"✓ {exam.name}"
             yield from _each_hop(exam.hops)
     elif well:
-        names = ", ".join(each.name for each in well[:FEW])
-        yield f"✓ {names}" if len(well) <= FEW else f"✓ {len(well)} APIs answer"
+        yield f"✓ {_named(well)}{' answer' * (len(well) > FEW)}"
     if not diagnosis.exams and diagnosis.place.servers:
         yield "No API is registered that a Service answers for."
     yield from (f"not checked: {each}" for each in diagnosis.not_checked)
     yield from _ending(diagnosis)
+
+
+def _named(exams: list[Exam]) -> str:
+    """A few by their names, many by their number."""
+    return ", ".join(each.name for each in exams) if len(exams) <= FEW else f"{len(exams)} APIs"
 
 
 def _of_layer(diagnosis: Diagnosis, *, verbose: bool) -> Iterator[str]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from aggctl.core import pki
 from aggctl.core.doctor.backend import of_api_service
 from aggctl.core.doctor.tls import handshakes, of_tls
+from aggctl.core.snapshot import NotKnown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -82,6 +83,8 @@ def see_tls(
         leaves = tuple(_leaves(snapshot, dialled))
     except pki.PkiError:
         return TlsSeen(own or "certificate unreadable")
+    except NotKnown:  # no endpoint could be asked
+        return TlsSeen(own)
     if own and own != INSECURE:
         return TlsSeen(own, leaves=leaves)
     if faulty:
