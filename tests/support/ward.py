@@ -41,7 +41,7 @@ NAME = f"{SERVICE}.default.svc"
 SERVICES = "/api/v1/namespaces/default/services"
 SLICES = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices"
 PATH = f"/apis/{GROUP}/v1alpha1"
-TURN = 25.0
+TURN = 60.0
 
 Object = dict[str, Any]
 
