@@ -30,7 +30,7 @@ def show_report(report: Report, console: Console, *, verbose: bool = False) -> N
     for line in report.summary:
         _line(console, line)
     show_changes(report, console)
-    for finding in report.findings if report.command != "doctor" else ():  # told where they were found
+    for finding in () if report.told else report.findings:
         _finding(
             finding, console, verbose=verbose or report.outcome in ("rolled-back", "rollback-incomplete")
         )

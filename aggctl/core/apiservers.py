@@ -20,6 +20,7 @@ LEASES = (
     "?labelSelector=apiserver.kubernetes.io/identity=kube-apiserver"
 )
 NODES = "/api/v1/nodes?labelSelector=node-role.kubernetes.io/control-plane"
+APISERVER_PODS = "/api/v1/namespaces/kube-system/pods?labelSelector=component%3Dkube-apiserver"
 PEER_ADDRESS = "kubernetes.io/peer-advertise-address"
 
 

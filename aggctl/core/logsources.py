@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from aggctl.core.apiservers import APISERVER_PODS
 from aggctl.core.checks.workload import endpoints_of, pods_path, slices_path
 from aggctl.core.cluster_view import API_SERVICES, ServiceOf, aggregated_apis
 from aggctl.core.loglines import Interests
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 Object = dict[str, Any]
 
 KUBE_SYSTEM, APISERVER = "kube-system", "kube-apiserver"
-APISERVER_PODS = f"{path_of('v1', 'pods', KUBE_SYSTEM)}?labelSelector=component%3D{APISERVER}"
 AT_MOST = 60
 """Containers that are read; a cluster that has more behind its APIs is asked about one API."""
 

@@ -140,3 +140,9 @@ def _list_for_flags(container: dict[str, Any]) -> list[Any]:
     words: list[Any] = rows(container, "args")
     container["args"] = words
     return words
+
+
+def words_of(pod: dict[str, Any]) -> Iterator[str]:
+    """Commands and arguments of a Pod's containers."""
+    for one in (pod.get("spec") or {}).get("containers") or []:
+        yield from map(str, (*(one.get("command") or ()), *(one.get("args") or ())))

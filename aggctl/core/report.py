@@ -35,7 +35,7 @@ class ShownChange:
 class Report:
     """The result of a command; `summary` are its lines for people, `next` commands to go on with.
 
-    `items` are what a command lists, for scripts.
+    `items` are what a command lists, for scripts; `told` says that the summary tells the findings already.
     """
 
     command: str
@@ -46,6 +46,7 @@ class Report:
     next: tuple[str, ...] = ()
     interrupted: bool = False
     items: tuple[dict[str, Any], ...] = ()
+    told: bool = False
 
     @property
     def exit_status(self) -> int:

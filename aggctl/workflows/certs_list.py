@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 from aggctl.core.certs.inventory import Inventory, expiring, take_inventory
 from aggctl.core.certs.words import items, table
 from aggctl.core.report import Report
-from aggctl.errors import Refused
-from aggctl.workflows.observe import settle
+from aggctl.workflows.observe import server_of, settle
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -18,17 +17,9 @@ if TYPE_CHECKING:
 
 def certs_list(ports: Ports, within: timedelta | None) -> tuple[Report, Inventory]:
     """Every certificate that can be seen; with `within`, problems where one expires within so long."""
-    server, now = _server(ports), ports.clock.now()
+    server, now = server_of(ports), ports.clock.now()
     inventory, _ = settle(lambda snapshot: take_inventory(snapshot, server), ports.look)
     found = expiring(inventory, within, now) if within is not None else ()
     outcome = "problems" if found else "unchanged"
     listed = Report("certs list", outcome, table(inventory, now), findings=found, items=items(inventory, now))
     return listed, inventory
-
-
-def _server(ports: Ports) -> str | Refused:
-    """The kube-apiserver to ask; without credentials the reason: this node has certificates all the same."""
-    try:
-        return ports.objects.server
-    except Refused as why_not:
-        return why_not

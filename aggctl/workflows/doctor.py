@@ -13,7 +13,7 @@ from aggctl.core.doctor.words import items_of, lines_of
 from aggctl.core.questions import Unknown
 from aggctl.core.report import Report
 from aggctl.errors import Refused
-from aggctl.workflows.observe import settle
+from aggctl.workflows.observe import server_of, settle
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -47,7 +47,7 @@ def examine_all(ports: Ports, names: tuple[str, ...]) -> tuple[Diagnosis, Snapsh
 
 
 def _examine(ports: Ports, names: tuple[str, ...]) -> tuple[Diagnosis, Snapshot, Asked]:
-    server, now = _server(ports), ports.clock.now()
+    server, now = server_of(ports), ports.clock.now()
     place, seen = settle(lambda snapshot: see_place(snapshot, server, now), ports.look)
     asked = Asked(server, names, now, _hold_leaf(ports, place))
     diagnosis, seen = settle(
@@ -120,15 +120,8 @@ def report_on(diagnosis: Diagnosis, fail_on: str, *, verbose: bool = False) -> R
         summary=lines_of(diagnosis, verbose=verbose),
         findings=diagnosis.findings,
         items=items_of(diagnosis),
+        told=True,
     )
-
-
-def _server(ports: Ports) -> str | Refused:
-    """The kube-apiserver to ask; without credentials the reason: a node has files all the same."""
-    try:
-        return ports.objects.server
-    except Refused as why_not:
-        return why_not
 
 
 def _hold_leaf(ports: Ports, place: Place) -> str:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from aggctl.core.checks.extension import api_of
 from aggctl.core.fields import stamps
 from aggctl.core.namespaces import NAMESPACES, foreign_objects, not_empty
 from aggctl.core.plan import ObjectChange
-from aggctl.core.register.sight import api_of
 from aggctl.workflows.observe import settle
 
 if TYPE_CHECKING:

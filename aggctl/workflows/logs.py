@@ -15,7 +15,7 @@ from aggctl.core.report import Report
 from aggctl.errors import Refused
 from aggctl.system.follow import Feed
 from aggctl.system.logs import ApiLog, FileLog, NotReadable
-from aggctl.workflows.observe import settle
+from aggctl.workflows.observe import AT_A_TIME, server_of, settle
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from aggctl.core.logsources import Container, PodFolder
     from aggctl.system.ports import Ports
 
-AT_A_TIME = 8
 LOOK_EVERY = 0.2
 """Seconds between looks at the files, where no stream says anything."""
 
@@ -180,17 +179,9 @@ def _sources(ports: Ports, wishes: Wishes) -> Sources | None:
 
 def _look(ports: Ports, wishes: Wishes) -> Sources:
     folders = ports.logs.folders()
-    server = _server(ports)
+    server = server_of(ports)
     sources, _ = settle(lambda snapshot: see_sources(snapshot, server, wishes.api, folders), ports.look)
     return sources
-
-
-def _server(ports: Ports) -> str | Refused:
-    """The kube-apiserver to ask; without credentials the reason: this node has logs all the same."""
-    try:
-        return ports.objects.server
-    except Refused as why_not:
-        return why_not
 
 
 def _see(ports: Ports, wishes: Wishes) -> _Seen:

@@ -6,11 +6,13 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from aggctl.core.snapshot import Snapshot, Unasked
+from aggctl.errors import Refused
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from aggctl.core.questions import Question
+    from aggctl.system.ports import Ports
 
 Result = TypeVar("Result")
 
@@ -32,6 +34,14 @@ def settle(
             questions = tuple(unasked.questions)
         seen = seen.with_answers(dict(zip(questions, _answers(questions, look), strict=True)))
     raise RuntimeError(f"a function went on asking after {MOST_ROUNDS} rounds")
+
+
+def server_of(ports: Ports) -> str | Refused:
+    """The kube-apiserver to ask; without credentials the reason: a node has files and logs all the same."""
+    try:
+        return ports.objects.server
+    except Refused as why_not:
+        return why_not
 
 
 def _answers(questions: tuple[Question, ...], look: Callable[[Question], Any]) -> list[Any]:

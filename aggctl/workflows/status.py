@@ -12,7 +12,7 @@ from aggctl.core.status.layer import NOT_KNOWN
 from aggctl.core.status.see import SLICES, see_status
 from aggctl.core.status.words import items_of, layer_line, lines_of
 from aggctl.errors import AggctlError, Refused
-from aggctl.workflows.observe import settle
+from aggctl.workflows.observe import server_of, settle
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,7 +32,7 @@ AT_ONCE, TOGETHER = 1.0, 0.3
 
 def take_status(ports: Ports, names: tuple[str, ...]) -> tuple[Status, datetime]:
     """What can be seen now; Refused where that is nothing at all."""
-    server, now = _server(ports), ports.clock.now()
+    server, now = server_of(ports), ports.clock.now()
     status, _ = settle(lambda snapshot: see_status(snapshot, server, names, now), ports.look)
     if status.layer.state == NOT_KNOWN and status.why_nothing:
         raise _nothing(ports, status.why_nothing)
@@ -68,7 +68,7 @@ def watch_status(ports: Ports, look: Callable[[], bool | None]) -> None:
 
 def _bell(ports: Ports) -> AbstractContextManager[Callable[[float], None]]:
     """A pause that an event cuts short; without credentials one that nothing does."""
-    server = _server(ports)
+    server = server_of(ports)
     if isinstance(server, Refused):
         return nullcontext(ports.clock.pause)
     return ports.watch(server, (API_SERVICES, SLICES))
@@ -83,14 +83,6 @@ def _rang(ports: Ports, pause: Callable[[float], None], seconds: float) -> bool:
     ports.clock.pause(TOGETHER)
     pause(0)
     return True
-
-
-def _server(ports: Ports) -> str | Refused:
-    """The kube-apiserver to ask; without credentials the reason: a node has files all the same."""
-    try:
-        return ports.objects.server
-    except Refused as why_not:
-        return why_not
 
 
 def _nothing(ports: Ports, why: Unknown | AggctlError) -> AggctlError:

@@ -8,11 +8,11 @@ import pytest
 from support.clusters import api_service, cluster, service
 from support.snapshots import SERVER, Scene, slices
 
+from aggctl.core.apiservers import APISERVER_PODS
 from aggctl.core.cluster_view import API_SERVICES
 from aggctl.core.extension import Api
 from aggctl.core.loglines import Interests
 from aggctl.core.logsources import (
-    APISERVER_PODS,
     AT_MOST,
     Container,
     NotRead,

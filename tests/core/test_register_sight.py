@@ -14,7 +14,7 @@ from support.snapshots import CA, NOW, OFF, OTHER_CA, SERVER, Scene, authority, 
 
 from aggctl.core import pki
 from aggctl.core.apiservers import Roster
-from aggctl.core.checks.extension import AUTOMANAGED, ca_bundle_of
+from aggctl.core.checks.extension import AUTOMANAGED, api_of, ca_bundle_of
 from aggctl.core.checks.workload import pods_path
 from aggctl.core.cluster_view import KUBERNETES_SLICES
 from aggctl.core.extension import NO_SECRET, Api, PairPlace, ServiceAt, Tls
@@ -26,7 +26,6 @@ from aggctl.core.register.sight import (
     INVENTORY,
     Sight,
     Wanted,
-    api_of,
     inventory_of,
     is_ours,
     place_of_running,

@@ -27,10 +27,9 @@ from support.snapshots import (
 )
 
 from aggctl.core import flags as f
-from aggctl.core.apiservers import LEASES, PEER_ADDRESS
+from aggctl.core.apiservers import APISERVER_PODS, LEASES, PEER_ADDRESS
 from aggctl.core.checks.workload import pods_path
 from aggctl.core.cluster_view import API_SERVICES, KUBERNETES_SLICES
-from aggctl.core.doctor.place import APISERVER_PODS
 from aggctl.core.published import CONFIG_MAP
 from aggctl.core.questions import (
     AnswerSeen,

@@ -21,7 +21,7 @@ from support.hello_in_pods import IMAGE, NAMESPACE, PODS, SERVICE
 from support.https import authority
 from support.kube import API_SERVICES, MERGE, Kube, api_service
 from support.nodes import AGGCTL, Node
-from support.played_kubelet import played_kubelet, running, waiting
+from support.played_kubelet import own_address, played_kubelet, running, waiting
 from support.sandboxes import sandbox_in
 from support.two_nodes import two_nodes_in
 from support.waiting import eventually
@@ -32,7 +32,6 @@ from support.ward import (
     Ward,
     black_hole,
     ended,
-    own_address,
     replace,
     server_at,
     ward_in,

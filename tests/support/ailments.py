@@ -24,10 +24,10 @@ from support.snapshots import (
 )
 
 from aggctl.core import pki
+from aggctl.core.apiservers import APISERVER_PODS
 from aggctl.core.checks.workload import pods_path
 from aggctl.core.cluster_view import API_SERVICES, KUBERNETES_SLICES
 from aggctl.core.doctor.effects import AUTOSCALERS
-from aggctl.core.doctor.place import APISERVER_PODS
 from aggctl.core.extension import Api
 from aggctl.core.namespaces import NAMESPACES
 from aggctl.core.published import CONFIG_MAP

@@ -8,7 +8,6 @@ its volume is a folder into which the Secret's files come when the Pod is made o
 from __future__ import annotations
 
 import base64
-import socket
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from support.controllers import ADMISSION, NAMESPACES, WORKLOADS, controllers
 from support.hello import hello_api
 from support.kube import API_SERVICES, Kube
 from support.nodes import Node
-from support.played_kubelet import INTERVAL, UNROUTED, played_kubelet, running
+from support.played_kubelet import INTERVAL, own_address, played_kubelet, running
 from support.sandboxes import sandbox_in
 
 from aggctl.core import pki
@@ -81,7 +80,7 @@ class HelloInPods:
 @contextmanager
 def hello_in_pods(folder: Path) -> Iterator[HelloInPods]:
     """A sandbox with the API, which answers."""
-    address = _own_address()
+    address = own_address()
     with pytest.MonkeyPatch.context() as patch:
         # kube-apiserver dials endpoints here, and so this machine, never a Service's address
         patch.setitem(layout.EXTRA, "enable-aggregator-routing", "true")
@@ -118,13 +117,3 @@ def _bringing(place: HelloInPods) -> Iterator[None]:
     finally:
         over.set()
         thread.join()
-
-
-def _own_address() -> str:
-    """One of this machine that an endpoint may have; what goes there never leaves the machine."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
-        try:
-            asking.connect((UNROUTED, 9))  # nothing is sent; the kernel says which address it would send from
-        except OSError:
-            pytest.skip("this machine has no address but loopback's, which no endpoint may have")
-        return str(asking.getsockname()[0])

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+import pytest
 from support.https import https
 from support.kube import MERGE, Kube
 from support.played_portforward import forward
@@ -108,6 +109,16 @@ def waiting(reason: str, message: str, **more: Any) -> Status:
     """The container waits, and why."""
     state = {"ready": False, "state": {"waiting": {"reason": reason, "message": message}}, **more}
     return {"phase": "Pending", "containerStatuses": [state]}
+
+
+def own_address() -> str:
+    """An address of this machine that an endpoint may have; what goes there never leaves the machine."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+        try:
+            asking.connect((UNROUTED, 9))  # nothing is sent; the kernel says which address it would send from
+        except OSError:
+            pytest.skip("this machine has no address but loopback's, which no endpoint may have")
+        return str(asking.getsockname()[0])
 
 
 @contextmanager

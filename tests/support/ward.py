@@ -20,7 +20,7 @@ from support.hello import hello_api
 from support.https import authority
 from support.kube import API_SERVICES, MERGE, Kube, api_service
 from support.nodes import AGGCTL, Node
-from support.played_kubelet import UNROUTED
+from support.played_kubelet import own_address
 from support.sandboxes import sandbox_in
 from support.waiting import eventually
 
@@ -256,16 +256,6 @@ def ward_in(folder: Path, *, routing: bool = True) -> Iterator[Ward]:
 def verdicts(document: Object) -> list[str]:
     """The verdict on the layer and on each API."""
     return [each["verdict"] for each in document["items"] if "verdict" in each]
-
-
-def own_address() -> str:
-    """An address of this machine that an endpoint may have; what goes there never leaves the machine."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
-        try:
-            asking.connect((UNROUTED, 9))  # nothing is sent; the kernel says which address it would send from
-        except OSError:
-            pytest.skip("this machine has no address but loopback's, which no endpoint may have")
-        return str(asking.getsockname()[0])
 
 
 def replace(path: Path, content: bytes) -> None:

@@ -9,6 +9,7 @@ from aggctl.core.certs.client import trials
 from aggctl.core.certs.layer import clock_problem
 from aggctl.core.checks.workload import pods_path
 from aggctl.core.findings import Finding
+from aggctl.core.podspec import words_of
 from aggctl.core.questions import ClockSkew, ObjectAt
 from aggctl.core.resources import path_of
 
@@ -52,7 +53,7 @@ def _pinned(snapshot: Snapshot, layer: Layer) -> Iterator[Finding]:
         if not path or snapshot.unknown(ObjectAt(path, server)):
             continue
         for pod in (snapshot.object(path, server) or {}).get("items") or []:
-            if PIN in {word.split("=")[0] for word in words_of(pod)}:
+            if pins_ca(pod):
                 where = f"{pod['metadata'].get('namespace')}/{pod['metadata'].get('name')}"
                 yield Finding(
                     "endpoint-pins-ca",
@@ -64,10 +65,9 @@ def _pinned(snapshot: Snapshot, layer: Layer) -> Iterator[Finding]:
                 break
 
 
-def words_of(pod: dict[str, Any]) -> Iterator[str]:
-    """Commands and arguments of a Pod's containers."""
-    for one in (pod.get("spec") or {}).get("containers") or []:
-        yield from map(str, (*(one.get("command") or ()), *(one.get("args") or ())))
+def pins_ca(pod: dict[str, Any]) -> bool:
+    """Whether a server reads the front-proxy CA from a file of its own."""
+    return PIN in {word.split("=")[0] for word in words_of(pod)}
 
 
 def _pods_of(snapshot: Snapshot, target: Target, server: str) -> str:

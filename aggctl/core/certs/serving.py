@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from aggctl.core.apiservers import roster
 from aggctl.core.checks.extension import API_SERVICES as GROUP_VERSION
-from aggctl.core.checks.extension import api_service_path, ca_bundle_of, condition_of, service_of
+from aggctl.core.checks.extension import api_of, api_service_path, ca_bundle_of, condition_of, service_of
 from aggctl.core.checks.workload import endpoints_of, endpoints_ready, pods_path
 from aggctl.core.cluster_view import API_SERVICES
 from aggctl.core.extension import NO_SECRET, PairPlace
@@ -19,7 +19,7 @@ from aggctl.core.questions import AggregatorQueue, Handshake
 from aggctl.core.register.certificates import INJECTORS, bundle_of, encoded, still_trusted
 from aggctl.core.register.plan import Rehearsed, change_of
 from aggctl.core.register.preconditions import layer_findings
-from aggctl.core.register.sight import api_of, place_of_running
+from aggctl.core.register.sight import place_of_running
 from aggctl.core.resources import Located, path_of
 from aggctl.core.snapshot import side_by_side
 

@@ -39,6 +39,12 @@ def service_of(api_service: Object) -> ServiceAt | None:
     )
 
 
+def api_of(api_service: Object) -> Api:
+    """The version and group of an APIService; that of the core has no group."""
+    spec = api_service.get("spec") or {}
+    return Api(str(spec.get("version") or ""), str(spec.get("group") or ""))
+
+
 def ca_bundle_of(api_service: Object) -> str:
     """The PEM text of spec.caBundle; empty where there is none that can be read."""
     try:

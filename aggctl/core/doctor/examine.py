@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from aggctl.core.checks.extension import ca_bundle_of, service_of
+from aggctl.core.checks.extension import api_of, service_of
 from aggctl.core.cluster_view import API_SERVICES
 from aggctl.core.doctor.backend import Backend, of_api_service, of_endpoints, of_service
 from aggctl.core.doctor.discovery import of_discovery, of_rights
@@ -20,10 +20,10 @@ from aggctl.core.doctor.model import (
     SKIPPED,
     Exam,
     Hop,
-    Subject,
     hop,
     skipped,
     state_of,
+    subject_of,
 )
 from aggctl.core.doctor.place import see_place
 from aggctl.core.doctor.pods import of_pods, see_pods
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime
 
-    from aggctl.core.doctor.model import Place
+    from aggctl.core.doctor.model import Place, Subject
     from aggctl.core.doctor.pods import Pods
     from aggctl.core.doctor.ways import Ways
     from aggctl.core.snapshot import Snapshot
@@ -140,23 +140,16 @@ BEHIND_SERVICE = ("endpoints", "Pods", "reach", "TLS", "identity", "access", "di
 def _examine(
     snapshot: Snapshot, place: Place, layer: tuple[Hop, ...], name: str, live: Object | None
 ) -> Exam:
-    api = parse_api(name) if live is None else _api(live)
+    api = parse_api(name) if live is None else api_of(live)
     at = service_of(live) if live else None
     if live is None or at is None:
         return Exam(name, layer, (_no_service(api, live),))
-    subject = Subject(
-        api, live, at, ca_bundle_of(live), bool((live.get("spec") or {}).get("insecureSkipTLSVerify"))
-    )
+    subject = subject_of(live, at)
     ways = see_ways(snapshot, place, api, live)
     hops = list(_hops(snapshot, place, subject, ways))
     exam = Exam(name, layer, tuple(_with_the_rest(subject, ways, hops, layer)), works=ways.works)
     broken = exam.verdict is not None and exam.verdict.severity == "error"
     return replace(exam, effects=effects_of(snapshot, place, api)) if broken and not ways.works else exam
-
-
-def _api(live: Object) -> Api:
-    spec = live.get("spec") or {}
-    return Api(str(spec.get("version")), str(spec.get("group")))
 
 
 def _no_service(api: Api, live: Object | None) -> Hop:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from aggctl.core.certs.preflight import PIN, words_of
+from aggctl.core.certs.preflight import PIN, pins_ca
 from aggctl.core.delegation import DELEGATOR, READER, names_of
 from aggctl.core.doctor.signs import IDENTITY, Sign, sign_of_status
 from aggctl.core.findings import Finding
@@ -80,8 +80,7 @@ def of_identity(
 
 def _pinned(subject: Subject, pods: Pods | None) -> Iterator[Finding]:
     """A server that reads the CA from a file of its own does not follow what is published."""
-    words = [word for each in (pods.items if pods else ())[:1] for word in words_of(each)]
-    if any(word.startswith(PIN) for word in words):
+    if any(map(pins_ca, pods.items[:1] if pods else ())):
         yield Finding(
             "endpoint-pins-ca",
             "error",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from aggctl.core import flags as f
 from aggctl.core import pki
-from aggctl.core.certs.inventory import CA, CLIENT, Held, expires
+from aggctl.core.certs.inventory import CA, CLIENT, CONFIG_MAP_NAME, Held, expires
 from aggctl.core.certs.layer import clock_problem
 from aggctl.core.checks.apiserver import container_failure, runs_manifest
 from aggctl.core.doctor.model import BROKEN, NOT_CHECKED, Hop, hop
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from aggctl.core.published import Published
     from aggctl.core.snapshot import Snapshot
 
-CONFIG_MAP_NAME = "ConfigMap kube-system/extension-apiserver-authentication"
 SOON = timedelta(days=30)
 MANY_BYTES = 512 * 1024
 """Half of what an object may hold; on "too long" kube-apiserver deletes the map and begins anew."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from aggctl.core import pki
+from aggctl.core.checks.extension import api_of, ca_bundle_of
 from aggctl.core.findings import Finding
 from aggctl.core.secrets_out import without_secrets
 from aggctl.core.snapshot import NotKnown
@@ -104,6 +105,12 @@ class Subject:
         return f"APIService {self.api.name}"
 
 
+def subject_of(live: Object, at: ServiceAt) -> Subject:
+    """What an APIService asks for whose Service is `at`."""
+    insecure = bool((live.get("spec") or {}).get("insecureSkipTLSVerify"))
+    return Subject(api_of(live), live, at, ca_bundle_of(live), insecure)
+
+
 def hop(name: str, look: Callable[[], tuple[str, Iterable[Finding]]]) -> Hop:
     """Look at one hop; what cannot be seen there makes it "not checked", never a pass."""
     try:
@@ -123,6 +130,11 @@ def without(finding: Finding) -> Finding:
     """The finding with no secret in the words of others."""
     evidence = tuple(without_secrets(each) for each in finding.evidence)
     return replace(finding, message=without_secrets(finding.message), evidence=evidence)
+
+
+def host_of(address: str) -> str:
+    """The host of HOST:PORT, an IPv6 address without its brackets."""
+    return address.rpartition(":")[0].strip("[]")
 
 
 def state_of(findings: tuple[Finding, ...]) -> str:

@@ -6,11 +6,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from aggctl.core import flags as f
-from aggctl.core.apiservers import roster
+from aggctl.core.apiservers import APISERVER_PODS, roster
 from aggctl.core.doctor.model import Place
 from aggctl.core.findings import Finding
 from aggctl.core.layer_files import see_files
 from aggctl.core.node import see_node
+from aggctl.core.podspec import words_of
 from aggctl.core.questions import ObjectAt, ReadyAt
 from aggctl.core.snapshot import NotKnown
 from aggctl.errors import AggctlError
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
     from aggctl.core.snapshot import Snapshot
 
-APISERVER_PODS = "/api/v1/namespaces/kube-system/pods?labelSelector=component%3Dkube-apiserver"
 NO_NODE = frozenset({"no-manifest", "distribution-manages-kube-apiserver", "systemd-unit"})
 """Why a machine is no node whose files tell anything: no fault of the cluster."""
 
@@ -75,10 +75,6 @@ def _routed(snapshot: Snapshot, server: str) -> bool | None:
     if snapshot.unknown(ObjectAt(APISERVER_PODS, server)):
         return None
     pods = (snapshot.object(APISERVER_PODS, server) or {}).get("items") or []
-    words = [
-        [*(each.get("command") or []), *(each.get("args") or [])]
-        for pod in pods
-        for each in (pod.get("spec") or {}).get("containers") or []
-    ]
+    words = [set(words_of(each)) for each in pods]
     on = {f"--{f.ROUTING}", f"--{f.ROUTING}=true", f"--{f.ROUTING}=True", f"--{f.ROUTING}=1"}
-    return any(on & set(each) for each in words) if words else None
+    return any(on & each for each in words) if any(words) else None

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from aggctl.core.doctor.layer import proxy_of
-from aggctl.core.doctor.model import BROKEN, Hop, hop
+from aggctl.core.doctor.model import BROKEN, Hop, hop, host_of
 from aggctl.core.doctor.pods import MESHES
 from aggctl.core.doctor.signs import REACH, Sign, read_sign
 from aggctl.core.findings import Finding
@@ -91,18 +92,9 @@ def of_reach(
         ),
     )
     if look.state == BROKEN and pods is not None:
-        notes = _policies(snapshot, subject, place, pods)
-        first = look.findings[0]
-        more = Finding(
-            first.code,
-            first.severity,
-            first.subject,
-            first.message,
-            first.fix,
-            first.expected,
-            (*first.evidence, *notes),
-        )
-        return Hop(look.name, look.state, look.said, (more, *look.findings[1:]))
+        (only,) = look.findings
+        noted = replace(only, evidence=(*only.evidence, *_policies(snapshot, subject, place, pods)))
+        return replace(look, findings=(noted,))
     return look
 
 
@@ -151,7 +143,7 @@ def _dialled(snapshot: Snapshot, backend: Backend, place: Place) -> dict[str, st
 
 def _proxied_away(place: Place, backend: Backend) -> bool:
     env = dict(place.node.manifest.env) if place.node else {}
-    hosts = tuple(_host(each) for each in backend.dialled)
+    hosts = tuple(host_of(each) for each in backend.dialled)
     return bool(proxy_of(env, hosts))
 
 
@@ -163,26 +155,18 @@ def _proxied(
     It proves reachability of the Pod from there, nothing about ClusterIPs, TLS or identity. One of each is
     enough: what is black-holed takes as long as a request may.
     """
-    called = [(each, name) for each in backend.endpoints if pods and (name := pods.called_at(_host(each)))]
+    called = [(each, name) for each in backend.endpoints if pods and (name := pods.called_at(host_of(each)))]
     if not ways.signs(REACH) or not called:
         return {}
     address, name = called[0]
     port = address.rpartition(":")[2]
     path = f"/api/v1/namespaces/{subject.at.namespace}/pods/https:{name}:{port}/proxy/livez"
-    asked = [RawAt(path, each.server) for each in ways.broken[:1]]
-    snapshot.expect(*asked)
-    said = [
-        (each.server, snapshot.raw(path, each.server).said) for each in asked if not snapshot.unknown(each)
-    ]
-    return {
-        sign.address or address: f"{words} (as {server} says)"
-        for server, words in said
-        if (sign := read_sign(words)) and sign.hop == REACH
-    }
-
-
-def _host(address: str) -> str:
-    return address.rpartition(":")[0].strip("[]")
+    server = ways.broken[0].server
+    if snapshot.unknown(RawAt(path, server)):
+        return {}
+    words = snapshot.raw(path, server).said
+    sign = read_sign(words)
+    return {sign.address or address: f"{words} (as {server} says)"} if sign and sign.hop == REACH else {}
 
 
 def _finding(
@@ -216,7 +200,7 @@ def _finding(
 def _sharper(code: str, address: str, backend: Backend) -> str:
     """Whether it is the ClusterIP or an endpoint that is out of reach, and the address family."""
     clustered = str((backend.service.get("spec") or {}).get("clusterIP") or "-")
-    is_service = _host(address) == clustered
+    is_service = host_of(address) == clustered
     if code == "no-route":
         families = (backend.service.get("spec") or {}).get("ipFamilies") or []
         foreign = _family(address) not in families or (len(families) > 1 and _family(address) == "IPv6")

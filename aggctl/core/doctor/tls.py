@@ -10,10 +10,10 @@ from aggctl.core import pki
 from aggctl.core.certs.inventory import SERVING, Held, expires
 from aggctl.core.doctor.backend import service_of
 from aggctl.core.doctor.layer import SOON
+from aggctl.core.doctor.model import host_of
 from aggctl.core.doctor.signs import TLS
 from aggctl.core.findings import Finding
-from aggctl.core.questions import Handshake, PodHandshake, Unknown
-from aggctl.core.snapshot import NotKnown
+from aggctl.core.questions import Handshake, PodHandshake
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -91,8 +91,7 @@ def of_tls(
     if not findings:
         findings = [_by_words(subject, sign.code, sign.words, ways) for sign in ways.signs(TLS)]
     if asked and not seen and not findings:
-        first = next(iter(asked.values()))
-        raise NotKnown(first, snapshot.unknown(first) or Unknown("nothing was seen"))
+        snapshot.served_by(next(iter(asked.values())))  # NotKnown, with the reason
     well = len(seen) - len({each.subject for each in findings})
     if subject.insecure:
         return "not verified", findings
@@ -114,10 +113,9 @@ def handshakes(
         return {each: Handshake(each, name, bundle) for each in backend.endpoints}
     found: dict[str, Handshake | PodHandshake] = {}
     for each in backend.endpoints:
-        host, _, port = each.rpartition(":")
-        if pod := pods.called_at(host.strip("[]")) if pods else "":
-            namespace = subject.at.namespace
-            found[each] = PodHandshake(namespace, pod, int(port), name, bundle, place.server)
+        if pod := pods.called_at(host_of(each)) if pods else "":
+            port = int(each.rpartition(":")[2])
+            found[each] = PodHandshake(subject.at.namespace, pod, port, name, bundle, place.server)
     return found
 
 

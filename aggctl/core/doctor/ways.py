@@ -42,7 +42,7 @@ class Way:
     answer: AnswerSeen | None
     why: str
     unavailable: bool | None
-    proxies: tuple[str, ...] = PROXY_NAMES
+    proxies: tuple[str, ...] = ()
 
     @property
     def works(self) -> bool:
@@ -108,9 +108,9 @@ def see_ways(snapshot: Snapshot, place: Place, api: Api, live: Object | None) ->
         *(RawAt(api.path, each) for each in place.servers),
         *(UnavailableApis(each) for each in place.servers),
     )
-    condition, proxies = condition_of(live or {}), _proxies(snapshot, place)
+    condition = condition_of(live or {})
     return Ways(
-        tuple(_way(snapshot, each, api, proxies) for each in place.servers),
+        tuple(_way(snapshot, place, each, api) for each in place.servers),
         condition.get("status") == "True",
         clean(str(condition.get("reason") or "not looked at yet"), 100),
         without_secrets(clean(str(condition.get("message") or ""), 600)),
@@ -127,13 +127,14 @@ def _proxies(snapshot: Snapshot, place: Place) -> tuple[str, ...]:
     return (*PROXY_NAMES, *published, own)
 
 
-def _way(snapshot: Snapshot, server: str, api: Api, proxies: tuple[str, ...]) -> Way:
+def _way(snapshot: Snapshot, place: Place, server: str, api: Api) -> Way:
     gauge = None
     if not snapshot.unknown(UnavailableApis(server)):
         gauge = snapshot.unavailable_apis(server).get(api.name)
     if unknown := snapshot.unknown(RawAt(api.path, server)):
-        return Way(server, None, unknown.reason, gauge, proxies)
+        return Way(server, None, unknown.reason, gauge)
     answer = snapshot.raw(api.path, server)
+    proxies = _proxies(snapshot, place) if answer.status == FORBIDDEN else ()
     return Way(server, replace(answer, said=without_secrets(answer.said)), "", gauge, proxies)
 
 

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from aggctl.core.checks.extension import AUTOMANAGED, api_service_path, service_of
+from aggctl.core.checks.extension import AUTOMANAGED, api_of, api_service_path, service_of
 from aggctl.core.cluster_view import API_SERVICES
 from aggctl.core.fields import content_stamp, created_stamp, kept, managers
 from aggctl.core.findings import Finding
@@ -14,7 +14,7 @@ from aggctl.core.namespaces import NAMESPACES, foreign_objects, not_empty, stuck
 from aggctl.core.plan import Condition, Gate, ObjectChange, ObjectState, Plan, Step, canonical, digest
 from aggctl.core.questions import ObjectAt
 from aggctl.core.register.preconditions import layer_findings
-from aggctl.core.register.sight import api_of, inventory_of
+from aggctl.core.register.sight import inventory_of
 from aggctl.core.report import ShownChange
 from aggctl.core.resources import path_of, target_of
 from aggctl.core.snapshot import NotKnown

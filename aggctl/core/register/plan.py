@@ -6,12 +6,11 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from aggctl.core.checks.extension import service_of
+from aggctl.core.checks.extension import api_of, service_of
 from aggctl.core.checks.workload import pods_path
 from aggctl.core.fields import content_stamp, created_stamp, kept, owned_stamp
 from aggctl.core.findings import Finding
 from aggctl.core.plan import Condition, Gate, ObjectChange, ObjectState, Plan, Step, canonical, digest
-from aggctl.core.register.sight import api_of
 from aggctl.core.report import ShownChange
 from aggctl.core.text import unified_diff
 

@@ -12,7 +12,7 @@ from aggctl.core.checks.extension import (
     service_of,
 )
 from aggctl.core.checks.workload import newest, pods_path
-from aggctl.core.extension import Api, PairPlace
+from aggctl.core.extension import PairPlace
 from aggctl.core.fields import CREATED, MANAGER, created_stamp, owned_fields
 from aggctl.core.findings import Finding
 from aggctl.core.podspec import WhyNot
@@ -200,12 +200,6 @@ def says_nothing(each: Located, live: Object | None) -> bool:
     """A Namespace that is wanted by its name alone, and is there: there is nothing to apply."""
     bare = each.kind == "Namespace" and set(each.object) <= {"apiVersion", "kind", "metadata"}
     return bare and set(each.object["metadata"]) == {"name"} and not is_ours(live)
-
-
-def api_of(api_service: Object) -> Api:
-    """The version and group of an APIService."""
-    spec = api_service["spec"]
-    return Api(str(spec["version"]), str(spec["group"]))
 
 
 def _with_tls(object_: Object, serving: Serving, bundle: str, live: Object | None, wanted: Wanted) -> Object:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from aggctl.core import pki
+from aggctl.core.checks.extension import api_of
 from aggctl.core.findings import Finding
 from aggctl.core.questions import ObjectAt
-from aggctl.core.register.sight import api_of
 from aggctl.core.resources import path_of, resources_of
 from aggctl.core.text import clean
 

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from aggctl.core import flags as f
+from aggctl.core.apiservers import APISERVER_PODS
 from aggctl.core.doctor.layer import switched
-from aggctl.core.doctor.place import APISERVER_PODS
+from aggctl.core.podspec import words_of
 from aggctl.core.published import CONFIG_MAP, read_published
 from aggctl.core.questions import ObjectAt
 from aggctl.core.snapshot import NotKnown
@@ -64,9 +65,7 @@ def see_pods(snapshot: Snapshot, place: Place) -> tuple[Pod, ...]:
 
 def _flags(pod: Object) -> set[str]:
     """The names of the flags of all its containers."""
-    containers = (pod.get("spec") or {}).get("containers") or []
-    words = [str(word) for each in containers for key in ("command", "args") for word in each.get(key) or []]
-    return {word.removeprefix("--").partition("=")[0] for word in words if word.startswith("--")}
+    return {word.removeprefix("--").partition("=")[0] for word in words_of(pod) if word.startswith("--")}
 
 
 def see_layer(snapshot: Snapshot, place: Place, pods: tuple[Pod, ...]) -> LayerSeen:

@@ -7,16 +7,17 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from aggctl.core.checks.extension import ca_bundle_of, condition_of, service_of
+from aggctl.core.apiservers import APISERVER_PODS
+from aggctl.core.checks.extension import api_of, condition_of, service_of
 from aggctl.core.checks.workload import slices_path
 from aggctl.core.cluster_view import API_SERVICES
 from aggctl.core.doctor.backend import backend_of
-from aggctl.core.doctor.model import Subject
-from aggctl.core.doctor.place import APISERVER_PODS, see_place
+from aggctl.core.doctor.model import subject_of
+from aggctl.core.doctor.place import see_place
 from aggctl.core.doctor.pods import see_pods as pods_behind
 from aggctl.core.doctor.tls import handshakes
 from aggctl.core.doctor.ways import ALL_OF_IT, see_ways
-from aggctl.core.extension import Api, parse_api
+from aggctl.core.extension import parse_api
 from aggctl.core.published import CONFIG_MAP
 from aggctl.core.questions import ObjectAt, RawAt, ReadyAt, UnavailableApis
 from aggctl.core.resources import path_of
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from aggctl.core.doctor.backend import Backend
-    from aggctl.core.doctor.model import Place
+    from aggctl.core.doctor.model import Place, Subject
     from aggctl.core.doctor.pods import Pods
     from aggctl.core.doctor.ways import Ways
     from aggctl.core.extension import ServiceAt
@@ -168,12 +169,11 @@ def _questions(at: ServiceAt, server: str) -> tuple[ObjectAt, ObjectAt]:
 
 
 def _row(snapshot: Snapshot, place: Place, name: str, live: Object | None) -> Row:
-    api = parse_api(name) if live is None else _api(live)
+    api = parse_api(name) if live is None else api_of(live)
     at = service_of(live) if live else None
     if live is None or at is None:
         return Row(name, live, at, see_ways(snapshot, place, api, live), _since(live))
-    insecure = bool((live.get("spec") or {}).get("insecureSkipTLSVerify"))
-    subject = Subject(api, live, at, ca_bundle_of(live), insecure)
+    subject = subject_of(live, at)
     backend, endpoints, unseen = _backend(snapshot, place, subject)
     pods = _pods(snapshot, place, subject, backend)
     dialled = list(handshakes(subject, backend, place, pods).values()) if backend else []
@@ -202,11 +202,6 @@ def _pods(snapshot: Snapshot, place: Place, subject: Subject, backend: Backend |
         return pods_behind(snapshot, subject, backend, place)
     except NotKnown:
         return None
-
-
-def _api(live: Object) -> Api:
-    spec = live.get("spec") or {}
-    return Api(str(spec.get("version")), str(spec.get("group")))
 
 
 def _since(live: Object | None) -> datetime | None:
