@@ -10,6 +10,9 @@ unexport PYTHONDONTWRITEBYTECODE
 # What needs servers mostly waits for them: one file of tests per worker, one worker more than there are cores.
 TESTS ?= tests/e2e tests/workflows tests/system tests/cli
 WORKERS ?= $(shell echo $$(($$(nproc) + 1)))
+# What a real node runs besides; its tier needs root and Debian's packages.
+NODE_PROGRAMS := $(shell [ $$(id -u) = 0 ] && command -v containerd >/dev/null \
+  && echo kubelet kube-scheduler kube-proxy metrics-server)
 PYTEST := $(VENV)/bin/python -m pytest -p no:cacheprovider
 
 .PHONY: demo test check bench format readme clean
@@ -19,6 +22,7 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	-@$(VENV)/bin/aggctl sandbox build  # first: a build takes longer than a test may
+	-@[ -z "$(NODE_PROGRAMS)" ] || $(VENV)/bin/aggctl sandbox build $(NODE_PROGRAMS)
 	$(VENV)/bin/coverage run -m pytest -p no:cacheprovider tests/core
 	$(VENV)/bin/coverage report --include='aggctl/core/*' --fail-under=100
 	$(PYTEST) -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(TESTS)

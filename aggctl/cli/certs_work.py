@@ -53,18 +53,27 @@ def rotate_client(typed: o.TypedAccess, manners: Manners, wishes: TypedWishes, *
             deadline=wanted.deadline,
             algorithm=wanted.algorithm,
             restart=wanted.restart,
+            lock=wanted.lock,
         )
 
     return run_command("certs rotate client", manners, work)
+
+
+@dataclass(frozen=True, slots=True)
+class TypedServing:
+    """How serving certificates are to be renewed, as it was typed."""
+
+    cert_out: str
+    timeout: str
+    lock: bool = True
 
 
 def rotate_serving(
     names: tuple[str, ...],
     typed: o.TypedAccess,
     manners: Manners,
+    options: TypedServing,
     *,
-    cert_out: str,
-    timeout: str,
     dry_run: bool,
 ) -> int:
     """Renew the serving certificates of APIs."""
@@ -76,9 +85,10 @@ def rotate_serving(
             ports,
             apis,
             asker(manners),
-            pairs=PairFolder(cert_out) if cert_out else None,
+            pairs=PairFolder(options.cert_out) if options.cert_out else None,
             dry_run=dry_run,
-            deadline=o.some_seconds(timeout, "--timeout"),
+            deadline=o.some_seconds(options.timeout, "--timeout"),
+            lock=options.lock,
         )
 
     return run_command("certs rotate serving", manners, work)
@@ -97,6 +107,7 @@ class TypedWishes:
     soak: str = "0s"
     emergency: bool = False
     restart: bool = False
+    lock: bool = True
 
     def checked(self) -> Wishes:
         """The same, understood; UsageError where it is not."""
@@ -110,6 +121,7 @@ class TypedWishes:
             soak=0.0 if self.emergency else o.seconds(self.soak),
             emergency=self.emergency,
             restart=self.restart,
+            lock=self.lock,
         )
 
 

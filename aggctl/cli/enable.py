@@ -21,6 +21,14 @@ class Routing(StrEnum):
     keep = "keep"
 
 
+class Persist(StrEnum):
+    """Where `kubeadm upgrade` is told of the change."""
+
+    auto = "auto"
+    kubeadm = "kubeadm"
+    none = "none"
+
+
 def enable_command(
     root: o.Root = "/",
     manifest: Annotated[
@@ -51,9 +59,17 @@ def enable_command(
             "--key-algorithm", metavar="NAME", help="As kubeadm's encryptionAlgorithm: RSA-2048, ECDSA-P256 …"
         ),
     ] = "RSA-2048",
+    persist: Annotated[
+        Persist,
+        typer.Option(
+            "--persist",
+            help="Keep it through kubeadm upgrade, by kubeadm-config; auto: where there is one to be read.",
+        ),
+    ] = Persist.auto,
     repair: Annotated[bool, typer.Option("--repair", help="Replace what is wrong, too.")] = False,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until kube-apiserver is back.")] = True,
     timeout: o.Timeout = "4m",
+    no_lock: o.NoLock = False,
     dry_run: o.DryRun = False,
     yes: o.Yes = False,
     kubeconfig: o.Kubeconfig = "",
@@ -67,13 +83,15 @@ def enable_command(
     """Switch the aggregation layer on, on this control-plane node, and prove it.
 
     Adds the flags and certificates that are missing, restarts kube-apiserver, waits until it is back and
-    accepts the front-proxy certificate, and puts everything back when it does not.
+    accepts the front-proxy certificate, and puts everything back when it does not. Then kubeadm-config is
+    told what is not kubeadm's own, so that kubeadm upgrade keeps it.
 
     \b
     Examples:
       sudo aggctl enable --dry-run
       sudo aggctl enable --yes
       sudo aggctl enable --ca-from /root/front-proxy     (a further control-plane node)
+      sudo aggctl enable --persist kubeadm               (refuse where kubeadm upgrade would drop it)
       sudo aggctl enable --certificate-key -             (by a key of: aggctl certs export --upload)
     """
     from aggctl.cli.given_ca import ca_in, ca_of
@@ -94,8 +112,9 @@ def enable_command(
             manifest=manifest,
             pki_dir=pki_dir,
             deadline=o.some_seconds(timeout, "--timeout"),
+            persist=persist,
             ca=ca_in(ca_from) if ca_from else ca_of(ports, certificate_key),
         )
-        return enable(ports, wanted, Manner(dry_run, asker(manners), wait))
+        return enable(ports, wanted, Manner(dry_run, asker(manners), wait, lock=not no_lock))
 
     raise typer.Exit(run_command("enable", manners, work))

@@ -135,6 +135,13 @@ KeyAlgorithm = Annotated[
 Restart = Annotated[
     bool, typer.Option("--restart", help="Restart kube-apiserver, which versions below 1.20 need.")
 ]
+NoLock = Annotated[
+    bool,
+    typer.Option(
+        "--no-lock",
+        help="Do not keep others from changing the control plane meanwhile: for an API that is down.",
+    ),
+]
 CertOut = Annotated[
     str, typer.Option("--cert-out", metavar="DIR", help="Where an external server reads its certificate.")
 ]

@@ -17,6 +17,7 @@ def rollback_command(
     force: Annotated[
         bool, typer.Option("--force", help="Also where registered APIs would stop answering.")
     ] = False,
+    no_lock: o.NoLock = False,
     dry_run: o.DryRun = False,
     yes: o.Yes = False,
     kubeconfig: o.Kubeconfig = "",
@@ -44,7 +45,7 @@ def rollback_command(
     def work() -> Report:
         patience = o.some_seconds(request_timeout, "--request-timeout")
         ports = cluster_ports(Access(root, kubeconfig, context, patience), manners)
-        return rollback(ports, asker(manners), dry_run=dry_run, force=force)
+        return rollback(ports, asker(manners), dry_run=dry_run, force=force, lock=not no_lock)
 
     raise typer.Exit(run_command("rollback", manners, work))
 

@@ -23,6 +23,7 @@ def rotate_client_command(
     timeout: Annotated[
         str, typer.Option("--timeout", metavar="DURATION", help="How long until kube-apiserver must use it.")
     ] = "2m",
+    no_lock: o.NoLock = False,
     root: o.Root = "/",
     dry_run: o.DryRun = False,
     yes: o.Yes = False,
@@ -49,7 +50,7 @@ def rotate_client_command(
 
     manners = Manners(output, yes, quiet, verbose, no_color)
     access = o.TypedAccess(root, kubeconfig, context, request_timeout)
-    wishes = work.TypedWishes(key_algorithm, timeout, restart=restart)
+    wishes = work.TypedWishes(key_algorithm, timeout, restart=restart, lock=not no_lock)
     raise typer.Exit(work.rotate_client(access, manners, wishes, dry_run=dry_run))
 
 
@@ -62,6 +63,7 @@ def rotate_serving_command(
     timeout: Annotated[
         str, typer.Option("--timeout", metavar="DURATION", help="How long each step may take.")
     ] = "2m",
+    no_lock: o.NoLock = False,
     root: o.Root = "/",
     dry_run: o.DryRun = False,
     yes: o.Yes = False,
@@ -89,8 +91,8 @@ def rotate_serving_command(
     manners = Manners(output, yes, quiet, verbose, no_color)
     access = o.TypedAccess(root, kubeconfig, context, request_timeout)
     names = tuple(apis or ())
-    status = work.rotate_serving(names, access, manners, cert_out=cert_out, timeout=timeout, dry_run=dry_run)
-    raise typer.Exit(status)
+    options = work.TypedServing(cert_out, timeout, lock=not no_lock)
+    raise typer.Exit(work.rotate_serving(names, access, manners, options, dry_run=dry_run))
 
 
 class Stage(StrEnum):
@@ -130,6 +132,7 @@ def rotate_ca_command(
     timeout: Annotated[
         str, typer.Option("--timeout", metavar="DURATION", help="How long each stage may take.")
     ] = "2m",
+    no_lock: o.NoLock = False,
     root: o.Root = "/",
     dry_run: o.DryRun = False,
     yes: o.Yes = False,
@@ -159,7 +162,9 @@ def rotate_ca_command(
     manners = Manners(output, yes, quiet, verbose, no_color)
     access = o.TypedAccess(root, kubeconfig, context, request_timeout)
     until = {"trust": "trusted", "switch": "switched", "retire": "retired"}[stage.value]
-    wishes = work.TypedWishes(key_algorithm, timeout, until, again, force, wait, soak, emergency, restart)
+    wishes = work.TypedWishes(
+        key_algorithm, timeout, until, again, force, wait, soak, emergency, restart, lock=not no_lock
+    )
     if preflight_only:
         raise typer.Exit(work.preflight_ca(access, manners))
     raise typer.Exit(work.rotate_ca(access, manners, wishes, certificate_key, dry_run=dry_run))
@@ -175,6 +180,7 @@ def rotate_due_command(
     timeout: Annotated[
         str, typer.Option("--timeout", metavar="DURATION", help="How long each step may take.")
     ] = "2m",
+    no_lock: o.NoLock = False,
     root: o.Root = "/",
     dry_run: o.DryRun = False,
     yes: o.Yes = False,
@@ -198,7 +204,7 @@ def rotate_due_command(
 
     manners = Manners(output, yes, quiet, verbose, no_color)
     access = o.TypedAccess(root, kubeconfig, context, request_timeout)
-    wishes = work.TypedWishes(key_algorithm, timeout)
+    wishes = work.TypedWishes(key_algorithm, timeout, lock=not no_lock)
     raise typer.Exit(
         work.rotate_due(access, manners, wishes, within=within, cert_out=cert_out, dry_run=dry_run)
     )

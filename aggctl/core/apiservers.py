@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from aggctl.core.cluster_view import KUBERNETES_SLICES, ready_endpoints
+from aggctl.core.findings import Finding
 from aggctl.core.questions import ObjectAt, ReadyAt
 from aggctl.core.snapshot import NotKnown
 
@@ -44,6 +45,51 @@ def roster(snapshot: Snapshot, server: str) -> Roster:
     silent = tuple((each, unknown.reason) for each in known if (unknown := snapshot.unknown(ReadyAt(each))))
     gone = {each for each, _ in silent}
     return Roster(tuple(each for each in known if each not in gone) or (server,), silent)
+
+
+def ready_servers(snapshot: Snapshot, server: str) -> tuple[str, ...]:
+    """The kube-apiservers that are ready, the one at `server` last: it may be about to restart."""
+    known = roster(snapshot, server)
+    every = (*_others(known, server), server)
+    snapshot.expect(*(ReadyAt(each) for each in every))
+    return tuple(each for each in every if _said(snapshot, each) == "ok")
+
+
+def peers_not_ready(snapshot: Snapshot, server: str) -> tuple[Finding, ...]:
+    """The others that are not ready, so that a restart of the one at `server` might leave none.
+
+    Nothing where that one is not ready itself: its restart takes nothing away, and may bring it back.
+    """
+    if _said(snapshot, server) != "ok":
+        return ()
+    peers = _others(roster(snapshot, server), server)
+    snapshot.expect(*(ReadyAt(each) for each in peers))
+    return tuple(_peer_not_ready(each, said) for each in peers if (said := _said(snapshot, each)) != "ok")
+
+
+def _others(known: Roster, server: str) -> tuple[str, ...]:
+    """All but the one at `server`, by whichever name of it is known; those that do not answer included."""
+    own = urlsplit(server).hostname
+    every = (*known.servers, *(each for each, _ in known.silent))
+    return tuple(each for each in every if urlsplit(each).hostname != own)
+
+
+def _said(snapshot: Snapshot, server: str) -> str:
+    """What it says on /readyz, or why it says nothing."""
+    unknown = snapshot.unknown(ReadyAt(server))
+    return unknown.reason if unknown else snapshot.ready(server)
+
+
+def _peer_not_ready(server: str, said: str) -> Finding:
+    return Finding(
+        "peer-not-ready",
+        "error",
+        server,
+        f"this other kube-apiserver is not ready, and a restart here might leave none: {said}",
+        "bring it back first, see there: aggctl doctor; of a node that is gone for good delete the Lease: "
+        "kubectl -n kube-system get leases -l apiserver.kubernetes.io/identity=kube-apiserver",
+        expected="every other kube-apiserver ready before this one restarts",
+    )
 
 
 def addresses(snapshot: Snapshot, server: str) -> tuple[str, ...]:

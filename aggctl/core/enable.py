@@ -12,7 +12,10 @@ from aggctl.core.layer_files import LayerFiles, see_files
 from aggctl.core.manifest import edit_manifest
 from aggctl.core.need import Need, Wanted, find_need
 from aggctl.core.node import Node, see_node
-from aggctl.core.plan import Condition, FileChange, FolderChange, Gate, Plan, Step, stamp
+from aggctl.core.persist.decide import NOTHING, Persist, see_persist
+from aggctl.core.persist.patch import FILE
+from aggctl.core.persist.steps import Told, persist_steps, shown_persist
+from aggctl.core.plan import Condition, FileChange, FolderChange, Gate, ObjectChange, Plan, Step, stamp
 from aggctl.core.questions import FolderAt
 from aggctl.core.report import ShownChange
 from aggctl.core.snapshot import NotKnown
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from aggctl.core.pki import KeyPair
+    from aggctl.core.plan import Change
     from aggctl.core.questions import FolderSeen, ProcessSeen, Stamp, Unknown
     from aggctl.core.snapshot import Snapshot
 
@@ -62,6 +66,12 @@ class Sight:
     silence: Unknown | None
     need: Need
     problems: tuple[Finding, ...]
+    persist: Persist = NOTHING
+
+    @property
+    def notes(self) -> tuple[Finding, ...]:
+        """What is worth saying, whatever is done."""
+        return (*self.need.notes, *self.persist.notes)
 
     @property
     def restarts(self) -> bool:
@@ -102,23 +112,28 @@ def _see(snapshot: Snapshot, wanted: Wanted, now: datetime) -> Sight:
     files = see_files(snapshot, node, wanted.pki_dir.rstrip("/"))
     cluster, silence = _cluster(snapshot, node.server)
     need = find_need(node, files, cluster, wanted, now)
-    folders = _folders(snapshot, _homes(files, need))
-    problems = [*need.problems, *_version_problems(node, cluster)]
+    persist = NOTHING if need.problems else see_persist(snapshot, node, need, cluster or silence, wanted)
+    folders = _folders(snapshot, (*_homes(files, need), *persist.folders))
+    problems = [*need.problems, *_version_problems(node, cluster), *persist.problems]
     if silence and not (wanted.repair and silence.code in _SILENT_SERVER):
         said = {silence.code, "apiserver-not-reachable"}
         problems = [_silent(silence), *(each for each in problems if each.code not in said)]
     if not problems:
         problems += _late_problems(snapshot, Sight(node, files, folders, cluster, silence, need, ()))
-    return Sight(node, files, folders, cluster, silence, need, tuple(problems))
+    return Sight(node, files, folders, cluster, silence, need, tuple(problems), persist)
 
 
-def plan_enable(sight: Sight, minted: Minted, wanted: Wanted) -> Plan:
-    """The steps: certificates first, each after its key, and the manifest last; the gate is on the last."""
+def plan_enable(sight: Sight, minted: Minted, wanted: Wanted, told: Told | None = None) -> Plan:
+    """The steps: certificates first, each after its key, then the manifest, with the gate.
+
+    What `kubeadm upgrade` is told comes behind the gate: of a change that failed it never hears.
+    """
     blobs: dict[str, bytes] = {}
     steps = [*_folder_steps(sight), *_certificate_steps(sight, minted, blobs), *_manifest_step(sight, blobs)]
     if steps:
         gate = Gate(live_conditions(sight), wanted.deadline)
         steps[-1] = replace(steps[-1], gate=gate, undo_gate=_undo_gate(sight, wanted))
+    steps += persist_steps(sight.persist, told, (sight.node.folder.uid, sight.node.folder.gid), blobs)
     keep = (sight.files.ca_at.host, sight.files.ca_key_at) if sight.need.ca_source else ()
     return Plan("enable", "switch the aggregation layer on", tuple(steps), blobs, keep)
 
@@ -146,8 +161,7 @@ def live_conditions(sight: Sight) -> tuple[Condition, ...]:
 
 def shown_changes(sight: Sight, plan: Plan) -> tuple[ShownChange, ...]:
     """The plan for people; a key shows as its name alone, the manifest as a diff."""
-    changes = (step.change for step in plan.steps)
-    return tuple(_shown(sight, each, plan) for each in changes if isinstance(each, FileChange | FolderChange))
+    return tuple(_shown(sight, step.change, plan) for step in plan.steps)
 
 
 def _homes(files: LayerFiles, need: Need) -> tuple[str, ...]:
@@ -359,7 +373,9 @@ def _runs(node: Node, need: Need) -> Condition:
     return Condition("manifest-in-force", (("manifest", node.manifest.path), ("unlike", unlike), ("logs", 1)))
 
 
-def _shown(sight: Sight, change: FileChange | FolderChange, plan: Plan) -> ShownChange:
+def _shown(sight: Sight, change: Change, plan: Plan) -> ShownChange:
+    if isinstance(change, ObjectChange) or change.path == FILE:
+        return shown_persist(sight.persist, change)
     if isinstance(change, FolderChange):
         return ShownChange("create", change.path, "0755   folder")
     action = "change" if change.before else "create"

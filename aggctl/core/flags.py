@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from aggctl.core.findings import Finding
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from aggctl.core.manifest import Manifest
 
@@ -60,7 +60,7 @@ class Layer:
     @property
     def routes(self) -> bool:
         """Whether the aggregator dials endpoints instead of ClusterIPs."""
-        return self.routing in _TRUE
+        return is_true(self.routing)
 
     def value(self, name: str) -> str | None:
         """One flag's effective value as text."""
@@ -93,6 +93,18 @@ def is_boolean(value: str) -> bool:
     return value in _TRUE | _FALSE
 
 
+def is_true(value: str | None) -> bool:
+    """Whether kube-apiserver takes a boolean flag with this value for set; one that is not there is not."""
+    return value in _TRUE
+
+
+def effective(name: str, values: Sequence[str]) -> str | None:
+    """What kube-apiserver makes of a flag with all its values in their order; None where it has none."""
+    if not values:
+        return None
+    return ",".join(_parts(values)) if name in LISTS else values[-1]
+
+
 def flag_findings(manifest: Manifest) -> Iterator[Finding]:
     """What is wrong with the flags of the layer by their names and values alone."""
     yield from _inventions(manifest)
@@ -115,10 +127,12 @@ def _last(manifest: Manifest, name: str) -> str | None:
 
 
 def _all(manifest: Manifest, name: str) -> tuple[str, ...] | None:
-    """The parts of a list as pflag reads it: as CSV, so that quotes around a part are no part of it."""
     values = manifest.values(name)
-    if not values:
-        return None
+    return _parts(values) if values else None
+
+
+def _parts(values: Sequence[str]) -> tuple[str, ...]:
+    """The parts of a list as pflag reads it: as CSV, so that quotes around a part are no part of it."""
     return tuple(part for row in csv.reader(values) for part in row if part)
 
 

@@ -59,7 +59,10 @@ _MENDED_BY_REPAIR = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What the user asked `enable` for. `ca` is what --ca-from gave; its key may be empty."""
+    """What the user asked `enable` for. `ca` is what --ca-from gave; its key may be empty.
+
+    `persist` is auto, kubeadm or none: where `kubeadm upgrade` is told of it, once the result was `awaited`.
+    """
 
     routing: str = "on"
     routing_asked: bool = False
@@ -68,6 +71,8 @@ class Wanted:
     manifest: str = ""
     pki_dir: str = ""
     deadline: float = 240.0
+    persist: str = "auto"
+    awaited: bool = True
     ca: KeyPair | None = field(default=None, repr=False)
     kept: KeyPair | None = field(default=None, repr=False)
 

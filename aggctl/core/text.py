@@ -12,8 +12,8 @@ _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)
 _UNFIT = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 """Unicode categories: controls, invisible formatting, lone surrogates, line and paragraph separators."""
 
-_SECRETS = re.compile(  # of env and of a probe's headers; flags such as --oidc-client-secret, not paths
-    r"""^( \s*(?:-\s+)?["']?value["']?\s*:\s"""
+_SECRETS = re.compile(  # of env, a probe's headers, extraArgs; flags such as --oidc-client-secret, not paths
+    r"""^( \s*(?:-\s+)?["']?(?:value|[a-z-]*(?:token|password|secret)[a-z-]*)["']?\s*:\s"""
     r"""|.*--[a-z-]*(?:token|password|secret)[a-z-]*=)(?!["']?(?:true|false|/)).+"""
 )
 

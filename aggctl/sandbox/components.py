@@ -53,6 +53,12 @@ COMPONENTS = {
             "sigs.k8s.io/custom-metrics-apiserver/test-adapter",
             "1.37.0",
         ),
+        Component(
+            "metrics-server",
+            MODULES / "metrics-server",
+            "sigs.k8s.io/metrics-server/cmd/metrics-server",
+            "0.9.0",
+        ),
     )
 }
 

@@ -62,15 +62,20 @@ class Answer:
 class Objects:
     """Objects at one kube-apiserver, changed in the name of one field manager."""
 
-    def __init__(self, cluster: Cluster, manager: str = MANAGER) -> None:
+    def __init__(self, cluster: Cluster, manager: str = MANAGER, server: str = "") -> None:
         self._cluster = cluster
+        self._server = server
         self.manager = manager
         self._as = f"fieldManager={quote(manager, safe='')}"
 
     @property
     def server(self) -> str:
-        """The kube-apiserver of the kubeconfig."""
-        return self._cluster.credentials.server
+        """The kube-apiserver that is asked; that of the kubeconfig, where no other is meant."""
+        return self._server or self._cluster.credentials.server
+
+    def at(self, server: str) -> Objects:
+        """The same objects at another kube-apiserver of the cluster."""
+        return Objects(self._cluster, self.manager, server)
 
     @property
     def source(self) -> str:
@@ -96,9 +101,19 @@ class Objects:
             answer = self._send("POST", f"{path.rpartition('/')[0]}?{self._as}", body)
         else:
             answer = self._send("PUT", f"{path}?{self._as}", body)
-        if answer.status in (CONFLICT, NOT_FOUND):
+        if answer.status == CONFLICT or (live and answer.status == NOT_FOUND):
             return False
         _good(answer, f"write {path}")
+        return True
+
+    def remove(self, path: str, live: dict[str, Any]) -> bool:
+        """Delete an object of our own where it still is as `live`; False where somebody wrote it since."""
+        still = {name: live["metadata"][name] for name in ("uid", "resourceVersion")}
+        answer = self._send("DELETE", path, {"preconditions": still})
+        if answer.status == CONFLICT:
+            return False
+        if answer.status != NOT_FOUND:
+            _good(answer, f"delete {path}")
         return True
 
     def patch(self, path: str, body: dict[str, Any]) -> bool:
@@ -122,7 +137,7 @@ class Objects:
         assert isinstance(change, ObjectChange)  # noqa: S101 -- for the type checker; Ports.of looked
         self._refuse_another_cluster(change)
         if change.manager != self.manager:
-            Objects(self._cluster, change.manager).apply(change, content)
+            Objects(self._cluster, change.manager, self._server).apply(change, content)
             return
         for _ in range(TRIES):
             live = self._living(change.path)
@@ -139,7 +154,7 @@ class Objects:
         assert isinstance(change, ObjectChange)  # noqa: S101 -- as above
         self._refuse_another_cluster(change)
         if change.manager != self.manager:
-            return Objects(self._cluster, change.manager).holds(change)
+            return Objects(self._cluster, change.manager, self._server).holds(change)
         live = self._living(change.path)
         if self._is(live, change, after=True):
             return "after"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from aggctl.core import pki
@@ -41,11 +41,15 @@ class Wishes:
     emergency: bool = False
     restart: bool = False
     upload: bool = True
+    lock: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What every stage needs; `key` is set where the new CA was put into the cluster just now, under it."""
+    """What every stage needs; `key` is set where the new CA was put into the cluster just now, under it.
+
+    `warnings` are gathered on the way.
+    """
 
     ports: Ports
     wishes: Wishes
@@ -54,6 +58,7 @@ class Run:
     new: a.NextCa
     identities: a.Identities
     key: str = ""
+    warnings: list[Finding] = field(default_factory=list)
 
 
 def held_by(run: Run, gate: Gate) -> tuple[Finding, ...]:

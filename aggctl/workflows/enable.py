@@ -15,8 +15,10 @@ from aggctl.errors import Refused
 from aggctl.system.journal import KEPT
 from aggctl.workflows.execute import KEPT_NAMES, execute, report_of
 from aggctl.workflows.gates import as_finding, first_unmet
+from aggctl.workflows.lock import Locking, control_plane, others_not_ready
 from aggctl.workflows.observe import settle
 from aggctl.workflows.open_change import close_or_refuse
+from aggctl.workflows.persist import plan_with_persist, told_kubeadm
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,38 +33,40 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Manner:
-    """How to go about it: only show the plan, ask first, wait for the result."""
+    """How to go about it: only show the plan, ask first, wait for the result, hold the control-plane lock."""
 
     dry_run: bool
     confirm: Callable[[Report], bool]
     wait: bool = True
+    lock: bool = True
 
 
 def enable(ports: Ports, wanted: Wanted, manner: Manner) -> Report:
     """Switch the layer on, or say that it is on; Refused or a refusing report where that is unsafe."""
     closed = close_or_refuse(ports, change_it=not manner.dry_run)
-    wanted = replace(wanted, kept=_kept(ports))
+    wanted = replace(wanted, kept=_kept(ports), awaited=manner.wait)
     now = ports.clock.now()
     look = _as_silence(ports.look) if manner.dry_run else ports.look
     sight, _ = settle(lambda snapshot: see(snapshot, wanted, now), look)
     if sight.problems:
         return _refusal(sight, wanted, ports, with_plan=manner.dry_run and sight.only_silent)
-    if sight.need.nothing:
-        return _nothing_to_do(sight, ports, closed)
-    plan = plan_enable(sight, _mint(sight, wanted, ports), wanted)
+    if sight.need.nothing and (said := _nothing_to_do(sight, ports, closed)):
+        return said
+    minted = _mint(sight, wanted, ports)
+    plan = plan_with_persist(sight, minted, wanted, ports)
     planned = Report(
         "enable",
         "planned",
         summary=(*closed, *_situation(sight), *_price(sight)),
         changes=shown_changes(sight, plan),
-        findings=sight.need.notes,
+        findings=sight.notes,
         next=("aggctl enable     (without --dry-run, to apply)",) if manner.dry_run else (),
     )
     if manner.dry_run:
         return planned
     if not manner.confirm(planned):
         return replace(planned, outcome="refused", summary=("Nothing was changed.",), changes=())
-    return _apply(ports, plan, sight, planned, manner)
+    return _in_turn(ports, _Agreed(sight, wanted, minted, plan, planned), manner)
 
 
 def _as_silence(look: Callable[[Question], Any]) -> Callable[[Question], Any]:
@@ -87,29 +91,77 @@ def _refusal(sight: Sight, wanted: Wanted, ports: Ports, *, with_plan: bool) -> 
         "refused",
         summary=_situation(sight),
         changes=changes,
-        findings=(*sight.problems, *sight.need.notes),
+        findings=(*sight.problems, *sight.notes),
     )
 
 
-def _apply(ports: Ports, plan: Plan, sight: Sight, planned: Report, manner: Manner) -> Report:
-    with ports.stop.handling(), ports.journal.locked():
+@dataclass(frozen=True, slots=True)
+class _Agreed:
+    """The plan that the user agreed to, what it was made from, and how it was shown."""
+
+    sight: Sight
+    wanted: Wanted
+    minted: Minted
+    plan: Plan
+    shown: Report
+
+
+def _in_turn(ports: Ports, agreed: _Agreed, manner: Manner) -> Report:
+    """Apply it; one that restarts kube-apiserver while no other node does, and where the others are ready."""
+    sight, server = agreed.sight, agreed.sight.node.server
+    locking = Locking(
+        "enable",
+        server,
+        agreed.wanted.deadline,
+        lock=manner.lock and sight.restarts,
+        silence_ok=sight.silence is not None,
+    )
+    with ports.stop.handling(), ports.journal.locked(), control_plane(ports, locking) as held:
         close_or_refuse(ports, change_it=False)
-        ended = execute(plan, ports, wait=manner.wait)
-        if ended.outcome != "applied":
-            return report_of(
-                "enable",
-                ended,
-                changes=planned.changes,
-                summary=_failure(ended.findings[0], ended.outcome),
-                next=(f"the record of this try: {ended.record}",),
-            )
-        if manner.wait:
-            ports.journal.forget_kept()
+        plan = _planned_again(ports, agreed) if held.waited else agreed.plan
+        if sight.restarts and (waits := others_not_ready(ports, server)):
+            return replace(agreed.shown, outcome="refused", summary=("Nothing was changed.",), findings=waits)
+        done = _apply(ports, plan, sight, agreed.shown, manner)
+        held.keep = not manner.wait and done.outcome == "applied"  # the restart is yet to come
+    return held.told(done)
+
+
+def _planned_again(ports: Ports, agreed: _Agreed) -> Plan:
+    """The plan after a wait: Refused where it has a change that was not shown."""
+    now = ports.clock.now()
+    sight, _ = settle(lambda snapshot: see(snapshot, agreed.wanted, now), ports.look)
+    plan = None if sight.problems else plan_with_persist(sight, agreed.minted, agreed.wanted, ports)
+    shown = [step.change for step in agreed.plan.steps]
+    if plan is None or not plan.steps or any(step.change not in shown for step in plan.steps):
+        raise Refused(
+            "changed-meanwhile",
+            "the control plane was changed meanwhile, and what is to be done here is not what was shown",
+            do="look at the new plan: aggctl enable --dry-run; then run again",
+        )
+    return plan
+
+
+def _apply(ports: Ports, plan: Plan, sight: Sight, planned: Report, manner: Manner) -> Report:
+    ended = execute(plan, ports, wait=manner.wait)
+    if ended.outcome != "applied":
+        return report_of(
+            "enable",
+            ended,
+            changes=planned.changes,
+            summary=_failure(ended.findings[0], ended.outcome),
+            next=(f"the record of this try: {ended.record}",),
+        )
+    if manner.wait:
+        ports.journal.forget_kept()
     summary: tuple[str, ...]
     if not manner.wait:
         summary = ("The change is made; it was not waited for. Run again to see how it ended: aggctl enable",)
     else:
-        summary = ("The aggregation layer is on, on this node.", *_on_other_nodes(sight))
+        summary = (
+            "The aggregation layer is on, on this node.",
+            *told_kubeadm(sight.persist),
+            *_on_other_nodes(sight),
+        )
     return report_of(
         "enable",
         ended,
@@ -119,19 +171,19 @@ def _apply(ports: Ports, plan: Plan, sight: Sight, planned: Report, manner: Mann
     )
 
 
-def _nothing_to_do(sight: Sight, ports: Ports, closed: tuple[str, ...]) -> Report:
-    """The files are right: say so only if kube-apiserver lives by them."""
+def _nothing_to_do(sight: Sight, ports: Ports, closed: tuple[str, ...]) -> Report | None:
+    """The files are right: say so only if kube-apiserver lives by them; None where kubeadm is to be told."""
     unmet = first_unmet(Gate(live_conditions(sight), 0.0), ports)
     if unmet is not None:
         return Report(
             "enable",
             "problems",
             summary=("All flags are set in the manifest, but they are not in force:",),
-            findings=(as_finding(unmet), *sight.need.notes),
+            findings=(as_finding(unmet), *sight.notes),
         )
-    return Report(
-        "enable", "unchanged", summary=(*closed, *_reasons(sight, ports)), findings=sight.need.notes
-    )
+    if not sight.persist.nothing:
+        return None
+    return Report("enable", "unchanged", summary=(*closed, *_reasons(sight, ports)), findings=sight.notes)
 
 
 def _mint(sight: Sight, wanted: Wanted, ports: Ports) -> Minted:
@@ -212,6 +264,8 @@ def _situation(sight: Sight) -> tuple[str, ...]:
 
 
 def _price(sight: Sight) -> tuple[str, ...]:
+    if sight.need.nothing:
+        return ("No restart: the manifest is right, and kubeadm is told of it for its next upgrade.",)
     if not sight.restarts:
         return ("No restart: kube-apiserver reads these files again by itself.",)
     peers = sight.cluster.peers if sight.cluster else ()
@@ -251,8 +305,11 @@ def _reasons(sight: Sight, ports: Ports) -> tuple[str, ...]:
 def _on_other_nodes(sight: Sight) -> tuple[str, ...]:
     if not sight.cluster or not sight.cluster.peers:
         return ()
+    peers = ", ".join(sight.cluster.peers)
+    if not sight.need.ca_source:  # it was here before, as it is on all nodes of kubeadm's
+        return (f"The other control-plane nodes ({peers}) are as they were: run there  aggctl enable",)
     return (
-        f"The other control-plane nodes ({', '.join(sight.cluster.peers)}) need the same CA. Here:",
+        f"The other control-plane nodes ({peers}) need the same CA. Here:",
         "aggctl certs export --upload     (prints a key), then on each: aggctl enable --certificate-key KEY",
     )
 

@@ -124,7 +124,7 @@ def undo(plan: Plan, begun: tuple[int, ...], ports: Ports, identity: str) -> lis
         left.append(problem)
         ports.progress.failed(problem.message)
         others_work = problem.code == "changed-meanwhile" and not step.gate
-        if not others_work and not _is_back(step, ports):
+        if not others_work and not _is_beside(step, steps[at + 1 :]) and not _is_back(step, ports):
             # What kube-apiserver lives by goes before what that needs, in both directions: go no further.
             return [*left, *(_still_needed(each, step) for each in steps[at + 1 :])]
     return left
@@ -252,6 +252,13 @@ def _undo_one(step: Step, plan: Plan, ports: Ports, identity: str) -> Finding | 
 def _only_answer_lost(step: Step, ports: Ports) -> bool:
     """Whether an object was put back though no answer came to say so."""
     return isinstance(step.change, ObjectChange) and not step.undo_gate and _is_back(step, ports)
+
+
+def _is_beside(step: Step, rest: list[Step]) -> bool:
+    """Whether it is an object and the rest are files: these go back with the API down, too."""
+    return isinstance(step.change, ObjectChange) and not any(
+        isinstance(each.change, ObjectChange) for each in rest
+    )
 
 
 def _is_back(step: Step, ports: Ports) -> bool:

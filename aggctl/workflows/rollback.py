@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from aggctl.core.cluster_view import ServiceOf, aggregated_apis
+from aggctl.core.lease import restarted
 from aggctl.core.namespaces import NAMESPACES, end_of
 from aggctl.core.node import cached_manifest, secure_port, server_url
 from aggctl.core.plan import Change, FileChange, FolderChange, ObjectChange, inverse, inverse_plan
@@ -23,7 +24,9 @@ from aggctl.workflows.execute import (
 )
 from aggctl.workflows.gates import GateFailed, as_finding, first_unmet, wait_for
 from aggctl.workflows.inhabited import inhabited
+from aggctl.workflows.lock import Locking, control_plane, others_not_ready
 from aggctl.workflows.observe import settle
+from aggctl.workflows.persist import out_of_reach
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,7 +42,9 @@ NAMESPACE_SECONDS = 60.0
 """A namespace ends within some seconds, where nothing holds it."""
 
 
-def rollback(ports: Ports, confirm: Callable[[Report], bool], *, dry_run: bool, force: bool) -> Report:
+def rollback(
+    ports: Ports, confirm: Callable[[Report], bool], *, dry_run: bool, force: bool, lock: bool = True
+) -> Report:
     """Undo an interrupted change, else the last one that was applied."""
     entry = ports.journal.open_entry()
     if entry:
@@ -47,9 +52,7 @@ def rollback(ports: Ports, confirm: Callable[[Report], bool], *, dry_run: bool, 
     entry = ports.journal.last_applied()
     if entry is None:
         return Report("rollback", "unchanged", summary=("Nothing to undo: no change of aggctl is in force.",))
-    _refuse_third_states(entry, ports)
-    if not force:
-        _refuse_breaking(entry, ports)
+    _refuse_unsafe(entry, ports, force=force)
     plan, silence = _without_vain_gates(
         inverse_plan(entry.plan, entry.identity, f"undo: {entry.plan.title}"), ports
     )
@@ -61,17 +64,23 @@ def rollback(ports: Ports, confirm: Callable[[Report], bool], *, dry_run: bool, 
     if not confirm(planned):
         return replace(planned, outcome="refused", summary=("Nothing was changed.",), changes=())
     _await_namespaces(plan, ports)
-    with ports.journal.locked():
+    server = restarted(entry.plan)
+    locking = Locking("rollback", server, lock=lock and bool(server), silence_ok=True)
+    with ports.stop.handling(), ports.journal.locked(), control_plane(ports, locking) as held:
         newest = ports.journal.last_applied()
         if ports.journal.open_entry() or newest is None or newest.identity != entry.identity:
             raise Refused("changed-meanwhile", "another aggctl changed this node meanwhile", do="run again")
+        if held.waited:
+            _refuse_unsafe(entry, ports, force=force)
+        if server and (waits := others_not_ready(ports, server)):
+            return replace(planned, outcome="refused", summary=("Nothing was changed.",), findings=waits)
         _keep(entry, ports)
         plan, since = _without_inhabited(plan, ports)
         ended = execute(plan, ports)
     applied = ended.outcome == "applied"
     summary = ("The change is undone.", *silence) if applied else (ended.findings[0].message,)
     done = report_of("rollback", ended, summary=summary, changes=planned.changes)
-    return replace(done, findings=(*ended.findings, *staying, *since))
+    return held.told(replace(done, findings=(*ended.findings, *staying, *since)))
 
 
 def history(ports: Ports) -> Report:
@@ -124,6 +133,12 @@ def _finish_undoing(
     )
 
 
+def _refuse_unsafe(entry: Entry, ports: Ports, *, force: bool) -> None:
+    _refuse_third_states(entry, ports)
+    if not force:
+        _refuse_breaking(entry, ports)
+
+
 def _keep(entry: Entry, ports: Ports) -> None:
     try:
         keep_published_ca(entry.plan, entry.begun, ports)
@@ -147,8 +162,8 @@ def _without_vain_gates(plan: Plan, ports: Ports) -> tuple[Plan, tuple[str, ...]
 
 
 def _without_inhabited(plan: Plan, ports: Ports) -> tuple[Plan, tuple[Finding, ...]]:
-    """The plan without the namespaces in which others have put something since, and why these stay."""
-    stays = inhabited((step.change for step in plan.steps), ports)
+    """The plan without the namespaces that others use since, and what the API is too silent for; and why."""
+    stays = inhabited((step.change for step in plan.steps), ports) | out_of_reach(plan, ports)
     steps = tuple(step for step in plan.steps if step.change.path not in stays)
     return replace(plan, steps=steps), tuple(stays.values())
 
@@ -179,8 +194,9 @@ def _await_namespaces(plan: Plan, ports: Ports) -> None:
 
 
 def _refuse_third_states(entry: Entry, ports: Ports) -> None:
+    silent = out_of_reach(entry.plan, ports)
     for step in entry.plan.steps:
-        if _holds(step.change, ports) == "other":
+        if step.change.path not in silent and _holds(step.change, ports) == "other":
             raise Refused(
                 "changed-since",
                 f"{step.change.target} was changed by somebody else since {entry.started}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -14,10 +15,12 @@ from aggctl.core.certs.record import behind, is_past
 from aggctl.core.certs.sealed import PATH as UPLOADED
 from aggctl.core.plan import Condition, Gate
 from aggctl.core.report import Report, ShownChange
-from aggctl.errors import Interrupted
+from aggctl.errors import Interrupted, Refused
 from aggctl.system.signals import Stopped
 from aggctl.workflows import ca_stages as stages
-from aggctl.workflows.execute import execute, report_of
+from aggctl.workflows.execute import execute, finding_of, report_of
+from aggctl.workflows.gates import first_unmet
+from aggctl.workflows.lock import Locking, control_plane, others_not_ready
 from aggctl.workflows.observe import settle
 from aggctl.workflows.open_change import close_or_mend
 from aggctl.workflows.rotation import (
@@ -112,7 +115,8 @@ def look_ahead(ports: Ports, layer: Layer) -> tuple[Roster, tuple[Finding, ...]]
 
 def _until_stopped(run: Run, record: Record) -> Report:
     try:
-        return _go_on(run, record)
+        report = _go_on(run, record)
+        return replace(report, findings=(*report.findings, *run.warnings))
     except Stopped as stopped:
         raise Interrupted(
             "interrupted",
@@ -135,11 +139,40 @@ def _go_on(run: Run, record: Record) -> Report:
             return _stopped(run, done, waits, findings)
         if stage == "retired":
             return _finish(run, record, done)
-        ended = execute(stages.STAGE_PLANS[stage](run, layer), run.ports)
-        if ended.outcome != "applied":
-            what = f"the stage after {stage!r} failed; this node is as it was before it"
-            return report_of(a.COMMAND, ended, summary=(*done, what))
-        done.append(stages.DONE[stage])
+        if held := _carried_out(run, stage, done):
+            return held
+
+
+def _still_trusted(run: Run, stage: str) -> bool:
+    """Whether what was waited for ahead of the switch is still so."""
+    if stage != "trusted" or run.wishes.force:
+        return True
+    return first_unmet(stages.trusted_everywhere(run, layer_of(run.ports)), run.ports) is None
+
+
+def _carried_out(run: Run, stage: str, done: list[str]) -> Report | None:
+    """One stage under the control-plane lock, which is never held while other nodes are waited for."""
+    locking = Locking(a.COMMAND, run.server, run.wishes.deadline, lock=run.wishes.lock)
+    with ExitStack() as stack:
+        try:
+            held = stack.enter_context(control_plane(run.ports, locking))
+        except Refused as refused:
+            return _stopped(run, done, (), (finding_of(refused),))
+        if held.waited and not _still_trusted(run, stage):
+            return None  # to wait for it again, without the lock
+        if (
+            run.wishes.restart
+            and stage == "trusted"
+            and (findings := others_not_ready(run.ports, run.server))
+        ):
+            return _stopped(run, done, (), findings)
+        ended = execute(stages.STAGE_PLANS[stage](run, layer_of(run.ports)), run.ports)
+    run.warnings.extend(held.findings)
+    if ended.outcome != "applied":
+        what = f"the stage after {stage!r} failed; this node is as it was before it"
+        return report_of(a.COMMAND, ended, summary=(*done, what))
+    done.append(stages.DONE[stage])
+    return None
 
 
 # --- what holds a stage back ------------------------------------------------------------------------------

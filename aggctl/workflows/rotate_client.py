@@ -7,17 +7,19 @@ from typing import TYPE_CHECKING
 
 from aggctl.core import pki
 from aggctl.core.certs.client import COMMAND, client_problems, plan_client, trials
-from aggctl.core.certs.layer import RESTART, Layer, see_layer
+from aggctl.core.certs.layer import RESTART, Layer
 from aggctl.core.certs.restart import restarting
 from aggctl.core.report import Report, ShownChange
 from aggctl.workflows.execute import execute, report_of
+from aggctl.workflows.lock import Locking, control_plane, others_not_ready
 from aggctl.workflows.observe import settle
 from aggctl.workflows.open_change import close_or_mend
-from aggctl.workflows.rotation import content_of, queue_of
+from aggctl.workflows.rotation import content_of, layer_of, queue_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from aggctl.core.findings import Finding
     from aggctl.core.pki import KeyPair
     from aggctl.system.ports import Ports
 
@@ -30,17 +32,16 @@ def rotate_client(
     deadline: float,
     algorithm: str,
     restart: bool = False,
+    lock: bool = True,
 ) -> Report:
     """Renew this node's leaf with no restart, unless asked, and no failed request; refused where unsafe."""
     closed = close_or_mend(ports, COMMAND, change_it=not dry_run)
-    now = ports.clock.now()
-    layer, _ = settle(lambda snapshot: see_layer(snapshot, now), ports.look)
-    if problems := [each for each in client_problems(layer) if not (restart and each.code == RESTART)]:
-        return Report(COMMAND, "refused", findings=tuple(problems))
+    layer = layer_of(ports)
+    if problems := _problems(layer, restart=restart):
+        return Report(COMMAND, "refused", findings=problems)
     pair = _mint(layer, ports, algorithm)
     identity = ports.hold(pair)
-    refusals, _ = settle(lambda snapshot: trials(snapshot, layer, identity), ports.look)
-    if refusals:
+    if refusals := _tried(layer, ports, identity):
         return Report(COMMAND, "refused", findings=refusals)
     planned = Report(
         COMMAND,
@@ -53,11 +54,27 @@ def rotate_client(
         return planned
     if not confirm(planned):
         return replace(planned, outcome="refused", summary=("Nothing was changed.",), changes=())
-    with ports.stop.handling(), ports.journal.locked():
+    locking = Locking(COMMAND, layer.node.server, deadline, lock=lock)
+    with ports.stop.handling(), ports.journal.locked(), control_plane(ports, locking) as held:
         close_or_mend(ports, COMMAND, change_it=False)
+        if held.waited:  # what was tried before may not be so any more
+            layer = layer_of(ports)
+            problems = _problems(layer, restart=restart) or _tried(layer, ports, identity)
+        if problems := problems or (others_not_ready(ports, layer.node.server) if restart else ()):
+            return Report(COMMAND, "refused", findings=problems)
         plan = plan_client(layer, pair, queue_of(ports, layer.node.server), deadline)
         ended = execute(restarting(plan, layer) if restart else plan, ports)
-    return report_of(COMMAND, ended, summary=_result(layer, pair, ended.outcome), changes=planned.changes)
+    summary = _result(layer, pair, ended.outcome)
+    return held.told(report_of(COMMAND, ended, summary=summary, changes=planned.changes))
+
+
+def _problems(layer: Layer, *, restart: bool) -> tuple[Finding, ...]:
+    return tuple(each for each in client_problems(layer) if not (restart and each.code == RESTART))
+
+
+def _tried(layer: Layer, ports: Ports, identity: str) -> tuple[Finding, ...]:
+    """Who does not take the new leaf."""
+    return settle(lambda snapshot: trials(snapshot, layer, identity), ports.look)[0]
 
 
 def _mint(layer: Layer, ports: Ports, algorithm: str) -> KeyPair:

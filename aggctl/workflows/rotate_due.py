@@ -61,10 +61,15 @@ def rotate_due(
         if due.authority:
             return rotate_ca(ports, replace(wishes, upload=False), confirm, dry_run=dry_run)
         algorithm, deadline = wishes.algorithm, wishes.deadline
-        return rotate_client(ports, confirm, dry_run=dry_run, deadline=deadline, algorithm=algorithm)
+        return rotate_client(
+            ports, confirm, dry_run=dry_run, deadline=deadline, algorithm=algorithm, lock=wishes.lock
+        )
 
     def serving(name: str) -> Report:
-        return rotate_serving(ports, (name,), confirm, pairs=pairs, dry_run=dry_run, deadline=wishes.deadline)
+        deadline, lock = wishes.deadline, wishes.lock
+        return rotate_serving(
+            ports, (name,), confirm, pairs=pairs, dry_run=dry_run, deadline=deadline, lock=lock
+        )
 
     ended = [_tried(layer)] if due.authority or due.client else []
     ended += _each_service(ports, within, due.apis, serving)

@@ -20,6 +20,7 @@ from aggctl.errors import AggctlError, Failed, UsageError
 from aggctl.system.signals import Stopped
 from aggctl.workflows.execute import Ended, execute, finding_of, report_of
 from aggctl.workflows.gates import wait_for
+from aggctl.workflows.lock import Locking, control_plane
 from aggctl.workflows.observe import settle
 from aggctl.workflows.open_change import close_or_mend
 from aggctl.workflows.rehearse import rehearse_in_place
@@ -53,12 +54,13 @@ def rotate_serving(
     pairs: PairFolder | None,
     dry_run: bool,
     deadline: float,
+    lock: bool = True,
 ) -> Report:
     """Renew the serving certificates of the named APIs, or of all that aggctl renews."""
     closed = close_or_mend(ports, c.COMMAND, change_it=not dry_run)
     server = ports.objects.server
-    (served, findings), _ = settle(lambda snapshot: c.see_serving(snapshot, server, names), ports.look)
-    if errors := tuple(each for each in findings if each.severity == "error"):
+    served, findings = _see(ports, names)
+    if errors := _errors(findings):
         return Report(c.COMMAND, "refused", findings=errors)
     if not served:
         return Report(c.COMMAND, "unchanged", summary=(*closed, "Nothing to renew."), findings=findings)
@@ -77,18 +79,59 @@ def rotate_serving(
         return planned
     if not confirm(planned):
         return replace(planned, outcome="refused", summary=("Nothing was changed.",), changes=())
-    with ports.stop.handling(), ports.journal.locked():
+    locking = Locking(c.COMMAND, server, deadline, lock=lock)
+    with ports.stop.handling(), ports.journal.locked(), control_plane(ports, locking) as held:
         close_or_mend(ports, c.COMMAND, change_it=False)
-        known, _ = settle(lambda snapshot: roster(snapshot, server), ports.look)
-        for number, each in enumerate(served):
-            new = new_pair(each.service, ports.clock.now())
-            ended = _rotate(_Job(ports, each, known, pairs, new, deadline))
-            if ended.outcome != "applied":
-                kept = f"{each.service.dns} keeps its certificate; {number} of {len(served)} are renewed"
-                return report_of(c.COMMAND, ended, summary=(kept,), changes=planned.changes)
-    renewed = ", ".join(each.service.dns for each in served)
-    done = report_of(c.COMMAND, ended, summary=(f"Renewed, and served: {renewed}",), changes=planned.changes)
+        done = _renew(_Wanted(ports, names, pairs, deadline), served)
+    return held.told(done)
+
+
+def _renew(job: _Wanted, planned: tuple[Served, ...]) -> Report:
+    """One Service after the other, but those that somebody renewed before the lock was ours."""
+    ports, pairs = job.ports, job.pairs
+    seen, findings = _see(ports, job.names)
+    if errors := _errors(findings):
+        return Report(c.COMMAND, "refused", findings=errors)
+    due = _still_due(planned, seen)
+    if not due:
+        said = "Nothing to renew any more: somebody else did it meanwhile."
+        return Report(c.COMMAND, "unchanged", summary=(said,), findings=findings)
+    changes = tuple(change for each in due for change in _shown(each, pairs))
+    known, _ = settle(lambda snapshot: roster(snapshot, ports.objects.server), ports.look)
+    for number, each in enumerate(due):
+        new = new_pair(each.service, ports.clock.now())
+        ended = _rotate(_Job(ports, each, known, pairs, new, job.deadline))
+        if ended.outcome != "applied":
+            kept = f"{each.service.dns} keeps its certificate; {number} of {len(due)} are renewed"
+            return report_of(c.COMMAND, ended, summary=(kept,), changes=changes)
+    renewed = ", ".join(each.service.dns for each in due)
+    done = report_of(c.COMMAND, ended, summary=(f"Renewed, and served: {renewed}",), changes=changes)
     return replace(done, findings=(*ended.findings, *findings))
+
+
+def _still_due(planned: tuple[Served, ...], seen: tuple[Served, ...]) -> tuple[Served, ...]:
+    before = {each.service.dns: each for each in planned}
+    known = tuple(each for each in seen if each.service.dns in before)
+    return tuple(each for each in known if not c.renewed_since(before[each.service.dns], each))
+
+
+def _see(ports: Ports, names: tuple[str, ...]) -> tuple[tuple[Served, ...], tuple[Finding, ...]]:
+    server = ports.objects.server
+    return settle(lambda snapshot: c.see_serving(snapshot, server, names), ports.look)[0]
+
+
+def _errors(findings: tuple[Finding, ...]) -> tuple[Finding, ...]:
+    return tuple(each for each in findings if each.severity == "error")
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """What is asked for; no names mean all."""
+
+    ports: Ports
+    names: tuple[str, ...]
+    pairs: PairFolder | None
+    deadline: float
 
 
 @dataclass(frozen=True, slots=True)

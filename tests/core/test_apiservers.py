@@ -7,7 +7,17 @@ from typing import Any
 import pytest
 from support.snapshots import ON, PEER, SERVER, Scene, slices
 
-from aggctl.core.apiservers import LEASES, NODES, PEER_ADDRESS, Roster, addresses, away, roster
+from aggctl.core.apiservers import (
+    LEASES,
+    NODES,
+    PEER_ADDRESS,
+    Roster,
+    addresses,
+    away,
+    peers_not_ready,
+    ready_servers,
+    roster,
+)
 from aggctl.core.cluster_view import KUBERNETES_SLICES
 from aggctl.core.questions import ObjectAt, Question, ReadyAt, Unknown
 from aggctl.core.snapshot import NotKnown, Snapshot, Unasked
@@ -114,6 +124,47 @@ def test_addresses_of_the_control_plane(of_slices: Any, of_leases: Any, found: t
 def test_addresses_are_told_whether_or_not_they_answer() -> None:
     scene = telling(TWO, None).answering({ReadyAt(SERVER): DOWN, ReadyAt(OTHER): DOWN})
     assert scene.ask(lambda snapshot: addresses(snapshot, SERVER)) == ("10.0.0.11", PEER)
+
+
+# --- before a restart -------------------------------------------------------------------------------------
+
+
+def not_ready(scene: Scene) -> list[tuple[str, str]]:
+    found = scene.ask(lambda snapshot: peers_not_ready(snapshot, SERVER))
+    assert all((each.code, each.severity) == ("peer-not-ready", "error") for each in found)
+    return [(each.subject, each.message.rpartition(": ")[2]) for each in found]
+
+
+@pytest.mark.parametrize(
+    ("said", "found"),
+    [("ok", []), ("HTTP 500 etcd", [(OTHER, "HTTP 500 etcd")]), (DOWN, [(OTHER, "refused")])],
+    ids=["ready", "not ready", "silent"],
+)
+def test_the_others_have_to_be_ready_before_this_one_restarts(
+    said: Any, found: list[tuple[str, str]]
+) -> None:
+    assert not_ready(telling(TWO, None).answering({ReadyAt(OTHER): said})) == found
+
+
+@pytest.mark.parametrize("said", ["HTTP 500 etcd", DOWN], ids=["not ready", "silent"])
+def test_one_that_is_not_ready_itself_may_restart_as_that_takes_nothing_away(said: Any) -> None:
+    scene = telling(TWO, None).answering({ReadyAt(OTHER): DOWN})
+    assert not_ready(scene.answering({ReadyAt(SERVER): said})) == []
+
+
+def test_the_only_one_may_restart() -> None:
+    assert not_ready(telling(slices("10.0.0.11", https=6443), None)) == []
+
+
+def test_the_ready_ones_are_known_and_the_one_that_may_restart_comes_last() -> None:
+    def found(scene: Scene) -> tuple[str, ...]:
+        return scene.ask(lambda snapshot: ready_servers(snapshot, SERVER))
+
+    scene = telling(TWO, None)
+    assert found(scene) == (OTHER, SERVER)
+    assert found(scene.answering({ReadyAt(OTHER): DOWN})) == (SERVER,)
+    assert found(scene.answering({ReadyAt(SERVER): "HTTP 500 etcd"})) == (OTHER,)
+    assert found(scene.answering({ReadyAt(SERVER): DOWN, ReadyAt(OTHER): DOWN})) == ()
 
 
 # --- nodes that are away ----------------------------------------------------------------------------------

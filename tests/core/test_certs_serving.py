@@ -410,3 +410,44 @@ def test_what_is_renewed_is_said_in_a_line() -> None:
     assert c.in_words(found) == (
         f"things.shop.svc gets a new CA and certificate; {NAME}, {NEXT} trust both until it is served"
     )
+
+
+# --- renewed by somebody else -----------------------------------------------------------------------------
+
+
+def trusting(*authorities: bytes) -> c.Served:
+    """A Service whose API is verified by these CAs."""
+    bundle = encoded(b"".join(authorities))
+    return c.Served(AT, (api(caBundle=bundle),), NO_SECRET, "")
+
+
+OLDER, YOUNGER = (authority("things-ca", days=days).certificate for days in (-20, -1))
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "renewed"),
+    [
+        ((OLDER,), (YOUNGER,), True),
+        ((OLDER, YOUNGER), (YOUNGER,), True),
+        ((OLDER,), (OLDER,), False),
+        ((OLDER, YOUNGER), (OLDER,), False),
+        ((OLDER,), (YOUNGER, OLDER), False),
+        ((YOUNGER,), (OLDER,), False),
+        ((), (YOUNGER,), False),
+        ((b"no PEM",), (YOUNGER,), False),
+    ],
+    ids=[
+        "from the old CA to the new one",
+        "seen in the middle, and it ended",
+        "nobody did anything",
+        "seen in the middle, and it was put back",
+        "left half-way",
+        "put back",
+        "verified by nothing",
+        "by what cannot be read",
+    ],
+)
+def test_what_somebody_else_renewed_is_told_by_the_oldest_ca(
+    before: tuple[bytes, ...], now: tuple[bytes, ...], *, renewed: bool
+) -> None:
+    assert c.renewed_since(trusting(*before), trusting(*now)) is renewed

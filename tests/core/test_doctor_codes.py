@@ -8,8 +8,9 @@ from aggctl.core.doctor.codes import HOPS
 from aggctl.core.doctor.examine import BEHIND_SERVICE
 from aggctl.core.doctor.place import NO_NODE
 
-NEVER_SHOWN = NO_NODE | {"api-name-not-valid", "bundle-not-readable"}
-"""Why a machine is no node, which is said in words; and what is refused before doctor begins."""
+NEVER_SHOWN = NO_NODE | {"api-name-not-valid", "bundle-not-readable", "kubeadm-config-not-editable"}
+"""Why a machine is no node, which is said in words; what is refused before doctor begins; a kubeadm-config
+that cannot be read, of which doctor says nothing."""
 
 
 def test_every_code_that_doctor_says_stands_at_a_hop() -> None:

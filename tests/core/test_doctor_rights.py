@@ -89,6 +89,6 @@ def test_what_is_granted_is_asked_for_or_watched() -> None:
     assert {each for each in granted() - asked_from_anywhere() if each[2] != "watch"} == for_metrics
 
 
-def test_of_config_maps_only_the_one_that_is_published_may_be_read() -> None:
+def test_of_config_maps_only_the_one_that_is_published_and_kubeadms_may_be_read() -> None:
     (rule,) = [each for each in ROLE["rules"] if "configmaps" in each.get("resources", ())]
-    assert rule["resourceNames"] == ["extension-apiserver-authentication"]
+    assert rule["resourceNames"] == ["extension-apiserver-authentication", "kubeadm-config"]

@@ -221,7 +221,7 @@ def test_without_pods_there_is_none_in_the_way() -> None:
 @pytest.mark.parametrize(("place", "from_where"), [("node", "this node"), ("anywhere", "the control plane")])
 def test_it_is_told_from_where_there_is_no_route(place: str, from_where: str) -> None:
     unroutable = {"condition": {"message": "dial tcp 10.96.0.44:443: connect: network is unreachable"}}
-    found = verdict(well(place, dial="Network is unreachable", **unroutable).diagnosis())
+    found = verdict(well(place, dial={"10.96.0.44:443": "Network is unreachable"}, **unroutable).diagnosis())
     assert found is not None
     assert found.message == f"ClusterIP 10.96.0.44:443 has no route from {from_where}"
     assert found.fix.startswith(f"on {from_where}: ip route add")

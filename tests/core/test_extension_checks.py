@@ -31,7 +31,7 @@ SLICES = (
 BUNDLE = CA.certificate.decode()
 ENCODED = base64.b64encode(CA.certificate).decode()
 FORBIDDEN = Unknown("forbidden", "no-rights-in-cluster")
-UNAVAILABLE = Unknown("HTTP 503: the server is currently unable to handle the request", "api-not-known")
+UNAVAILABLE = Unknown(f"{SERVER}{API} answered 503: service unavailable", "apiserver-not-ready")
 
 
 def condition(status: str, reason: str, message: str = "") -> Object:
@@ -290,8 +290,15 @@ def test_any_other_answer_is_a_finding(answer: Any, code: str, hopeless: bool) -
     assert SERVER in found.message
 
 
-def test_an_api_that_is_unavailable_is_not_checked_and_never_passes() -> None:
-    assert answers(UNAVAILABLE) == NotChecked(UNAVAILABLE)
+def test_a_503_is_of_the_way_behind_this_kube_apiserver_which_is_named() -> None:
+    found = failed(answers(UNAVAILABLE))
+    assert (found.code, found.subject) == ("api-not-available-everywhere", f"APIService {NAME}")
+    assert found.message == UNAVAILABLE.reason
+    assert not found.hopeless
+
+
+def test_an_api_that_may_not_be_asked_is_not_checked_and_never_passes() -> None:
+    assert answers(FORBIDDEN) == NotChecked(FORBIDDEN)
 
 
 # --- gone ------------------------------------------------------------------------------------------------

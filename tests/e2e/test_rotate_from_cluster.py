@@ -31,6 +31,7 @@ from support.rights import public_folder
 from support.waiting import eventually
 
 from aggctl.core import pki
+from aggctl.core.lease import PATH as LOCK
 from aggctl.core.resources import path_of
 
 if TYPE_CHECKING:
@@ -228,11 +229,15 @@ RIGHTS = {
     for number, rule in enumerate(each["rules"])
     for verb in rule["verbs"]
 }
-TO_UNDO = {name: right for name, right in RIGHTS.items() if right[2] == "update"}
+OF_THE_LOCK = "leases/aggctl-control-plane -n kube-system"
+TO_KEEP = {name: right for name, right in RIGHTS.items() if name.endswith(OF_THE_LOCK) and right[2] != "get"}
+"""To renew the lock, and to give it back: without these it expires."""
+
+TO_UNDO = {name: right for name, right in RIGHTS.items() if right[2] == "update" and name not in TO_KEEP}
 BY_ITS_ADDRESS = "get endpointslices/kubernetes -n default"
 """Without it the address in the Pod's environment is asked, as in a sandbox, which tells no other one."""
 
-TO_DO = {name: right for name, right in RIGHTS.items() if name not in {*TO_UNDO, BY_ITS_ADDRESS}}
+TO_DO = {name: right for name, right in RIGHTS.items() if name not in {*TO_UNDO, *TO_KEEP, BY_ITS_ADDRESS}}
 
 
 @pytest.mark.parametrize("right", TO_DO.values(), ids=TO_DO)
@@ -251,7 +256,7 @@ def test_each_right_is_needed_and_without_it_nothing_is_changed(job: Job, right:
 
 def test_without_the_role_of_the_cluster_nothing_is_changed(job: Job) -> None:
     """The binding of extension-apiserver-authentication-reader, which says whether the layer is on."""
-    (binding,) = (each for each in OBJECTS if each["metadata"].get("namespace") == "kube-system")
+    (binding,) = (each for each in OBJECTS if each.get("roleRef", {}).get("name") == f"{PUBLISHED}-reader")
     rule = {"apiGroups": [""], "resources": ["configmaps"], "resourceNames": [PUBLISHED], "verbs": ["get"]}
     right = ({"metadata": binding["metadata"], "rules": [rule]}, 0, "get")
     before = job.standing()
@@ -265,6 +270,19 @@ def test_without_the_role_of_the_cluster_nothing_is_changed(job: Job) -> None:
     assert said.status == 3, said.text
     assert codes(said) == ["no-rights-in-cluster"]
     assert job.standing() == before
+
+
+def test_who_may_not_delete_the_lock_renews_and_says_how_it_goes_away(job: Job) -> None:
+    """The next run finds its holder dead, on the same machine at once."""
+    with job.without(TO_KEEP[f"delete {OF_THE_LOCK}"]):
+        said = job.run(*DUE, "-o", "json")
+    assert said.status == 0, said.text
+    assert codes(said) == ["control-plane-lock-left"]
+    assert f"kubectl -n kube-system delete lease {LOCK.rpartition('/')[2]}" in said.out
+    assert job.place.kube.get(LOCK)
+    said = job.run(*DUE)
+    assert said.status == 0, said.text
+    assert job.place.kube.get(LOCK) is None
 
 
 def test_who_may_not_list_the_apis_does_not_say_that_nothing_is_due(job: Job) -> None:

@@ -30,6 +30,7 @@ from aggctl.core.cluster_view import API_SERVICES, KUBERNETES_SLICES
 from aggctl.core.doctor.effects import AUTOSCALERS
 from aggctl.core.extension import Api
 from aggctl.core.namespaces import NAMESPACES
+from aggctl.core.persist.configuration import PATH as KUBEADM_CONFIG
 from aggctl.core.published import CONFIG_MAP
 from aggctl.core.questions import FolderAt, ServedSeen, Unknown
 from aggctl.core.resources import path_of
@@ -61,6 +62,7 @@ OBJECTS = {
     "autoscalers": AUTOSCALERS,
     "configMap": CONFIG_MAP,
     "apiserverPods": APISERVER_PODS,
+    "kubeadmConfig": KUBEADM_CONFIG,
 }
 """Objects and lists of the cluster by the names that cases use; those that are not there are None."""
 

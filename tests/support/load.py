@@ -39,8 +39,11 @@ class Load:
 
 
 @contextmanager
-def load(kubeconfig: Path, path: str) -> Iterator[Load]:
-    """GET `path` all the time until the block ends; it begins once the first requests were answered."""
+def load(kubeconfig: Path, path: str, server: str = "") -> Iterator[Load]:
+    """GET `path` all the time until the block ends; it begins once the first requests were answered.
+
+    `server` is the kubeconfig's where no other is named.
+    """
     credentials = find_credentials(str(kubeconfig), "", "")
     found, over, begun = Load(), threading.Event(), threading.Barrier(CONNECTIONS + 1)
     one_at_a_time = threading.Lock()
@@ -50,7 +53,7 @@ def load(kubeconfig: Path, path: str) -> Iterator[Load]:
         first = True
         while not over.wait(0 if first else PAUSE):
             try:
-                outcome = str(pool.request("GET", credentials.server + path).status)
+                outcome = str(pool.request("GET", (server or credentials.server) + path).status)
             except urllib3.exceptions.HTTPError as error:
                 outcome = type(error).__name__
             with one_at_a_time:

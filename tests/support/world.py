@@ -23,6 +23,7 @@ import yaml
 
 from aggctl.core import pki
 from aggctl.core.cluster_view import API_SERVICES, KUBERNETES_SLICES
+from aggctl.core.lease import PATH as LEASE
 from aggctl.core.published import CONFIG_MAP
 from aggctl.core.questions import (
     ArgumentsAccepted,
@@ -43,9 +44,11 @@ from aggctl.core.questions import (
     Unknown,
     WhoSeen,
 )
+from aggctl.errors import Failed
 from aggctl.system.cluster import Cluster
 from aggctl.system.files import Files
 from aggctl.system.journal import Journal
+from aggctl.system.kubeconfig import Credentials
 from aggctl.system.logs import Logs
 from aggctl.system.objects import Objects
 from aggctl.system.ports import Ports
@@ -55,12 +58,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from aggctl.system.kubeconfig import Credentials
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 MANIFEST = "/etc/kubernetes/manifests/kube-apiserver.yaml"
 PKI = "/etc/kubernetes/pki"
 SERVER = "https://192.0.2.10:6443"
+LEASES = LEASE.rpartition("/")[0]
 NAMES = ("front-proxy-ca.key", "front-proxy-ca.crt", "front-proxy-client.key", "front-proxy-client.crt")
 
 STOPS, STARTS, READY, PUBLISHES = 0.2, 0.6, 1.0, 1.4
@@ -155,8 +158,38 @@ class Faults:
     unreadable: str = ""
 
 
-def _no_credentials() -> Credentials:
-    raise AssertionError("no change of this node is one of the cluster")
+class Api(Cluster):
+    """Requests to this node's kube-apiserver: it answers while it is ready, and has one Lease."""
+
+    def __init__(self, folder: Path, answers: Callable[[], bool]) -> None:
+        credentials = Credentials("admin.conf", SERVER, b"")
+        super().__init__(lambda: credentials, Files(str(folder / "root")))
+        self._kept, self._is_up = folder / "lease.json", answers
+
+    def send(
+        self, method: str, url: str, body: bytes | None = None, content_type: str = "application/json"
+    ) -> tuple[int, bytes]:
+        assert url.startswith(f"{SERVER}{LEASES}"), (method, url, content_type)
+        if not self._is_up():
+            raise Failed("apiserver-not-reachable", f"{SERVER} does not answer", do="start it")
+        status, found = self._answered(method, json.loads(body or b"{}"))
+        return status, json.dumps(found).encode()
+
+    def _answered(self, method: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        live = json.loads(self._kept.read_bytes()) if self._kept.exists() else {}
+        version = live.get("metadata", {}).get("resourceVersion")
+        asked = body.get("preconditions") or body.get("metadata") or {}
+        if method == "GET":
+            return (200, live) if live else (404, {})
+        if asked.get("resourceVersion") != version:
+            return 409, {}
+        if method == "DELETE":
+            self._kept.unlink()
+            return 200, {}
+        stamp = {"resourceVersion": str(int(version or "0") + 1), "uid": "one"}
+        written = body | {"metadata": body["metadata"] | stamp}
+        self._kept.write_text(json.dumps(written))
+        return (200 if live else 201), written
 
 
 @dataclass
@@ -186,7 +219,7 @@ class World:
         return self.root / name.lstrip("/")
 
     def ports(self) -> Ports:
-        cluster = Cluster(_no_credentials, Files(str(self.root)))
+        cluster = Api(self.folder, self.answers)
         return Ports(
             look=self.look,
             files=Files(str(self.root), self.calls),
@@ -210,6 +243,12 @@ class World:
                 return self._seeing.look(question)
             self._advance()
             return self._answer(question)
+
+    def answers(self) -> bool:
+        """Whether kube-apiserver takes requests now."""
+        with self._lock:
+            self._advance()
+            return self._ready or self._fault == "kubelet-stopped"
 
     # --- what was seen by others -------------------------------------------------------------------------
 

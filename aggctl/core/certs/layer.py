@@ -180,7 +180,8 @@ def _of_targets(snapshot: Snapshot, server: str, targets: tuple[Target, ...]) ->
                 yield _problem(
                     "api-not-dialled-afresh",
                     each.api.name,
-                    f"{address} cannot be dialled from this node ({error}); old connections may still answer",
+                    f"{address} cannot be dialled from this node, {server} ({error}); "
+                    "old connections may still answer",
                     "mend the way there (kube-proxy, a route, a firewall) first: a rotation dials afresh",
                 )
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from aggctl.core import pki
 from aggctl.core.apiservers import roster
 from aggctl.core.checks.extension import API_SERVICES as GROUP_VERSION
 from aggctl.core.checks.extension import api_of, api_service_path, ca_bundle_of, condition_of, service_of
@@ -95,6 +96,15 @@ def both(live: Object, authority: bytes, now: datetime) -> str:
     return bundle_of([*still_trusted(authority.decode(), now), *still_trusted(ca_bundle_of(live), now)])
 
 
+def renewed_since(before: Served, now: Served) -> bool:
+    """Whether somebody renewed it: all that it is verified by now is younger than the oldest CA was.
+
+    The youngest would not tell a renewal that ended from one that was under way then, and was put back.
+    """
+    old, new = _begun(before), _begun(now)
+    return bool(old and new) and min(new) > min(old)
+
+
 def as_it_is(wanted: Located, live: Object | None) -> Located:
     """With the mark of what aggctl created, where it has that: left out it would be taken away."""
     if live is None or not created_stamp(live):
@@ -164,6 +174,15 @@ def proven(
         ),
     ]
     return Gate(tuple(conditions), deadline, waits_for="every kube-apiserver to answer")
+
+
+def _begun(served: Served) -> list[datetime]:
+    """When each CA of its bundles became valid; none where a bundle cannot be read."""
+    try:
+        bundles = [pki.read_certificates(ca_bundle_of(each).encode()) for each in served.apis]
+    except pki.PkiError:
+        return []
+    return [each.not_before for bundle in bundles for each in bundle]
 
 
 def _endpoints(check: str, served: Served, fingerprint: str, server: str, deadline: float, what: str) -> Gate:

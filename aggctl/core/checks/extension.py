@@ -10,7 +10,7 @@ from aggctl.core import pki
 from aggctl.core.checks.workload import endpoints_of
 from aggctl.core.extension import Api, ServiceAt
 from aggctl.core.findings import Finding, Passed
-from aggctl.core.questions import Handshake
+from aggctl.core.questions import Handshake, ObjectAt
 from aggctl.core.resources import path_of
 from aggctl.core.text import clean
 
@@ -22,6 +22,8 @@ Object = dict[str, Any]
 
 API_SERVICES = "apiregistration.k8s.io/v1"
 AUTOMANAGED = "kube-aggregator.kubernetes.io/automanaged"
+_NO_ANSWER = "apiserver-not-ready"
+"""What a 503 is called wherever it comes from; for an aggregated API the way behind kube-apiserver fails."""
 
 
 def api_service_path(name: str) -> str:
@@ -177,6 +179,11 @@ def read_again(snapshot: Snapshot, *, server: str, adds: float, apis: int) -> Pa
 def answers(snapshot: Snapshot, *, group: str, version: str, server: str) -> Passed | Finding:
     """A GET of the version's discovery through this kube-apiserver is answered by that very version."""
     api = Api(version, group)
+    unknown = snapshot.unknown(ObjectAt(api.path, server))
+    if unknown and unknown.code == _NO_ANSWER:
+        return _finding(
+            "api-not-available-everywhere", api.name, unknown.reason, "on that node: sudo aggctl doctor"
+        )
     found = snapshot.object(api.path, server)
     if found is None:
         return _finding(

@@ -179,7 +179,7 @@ def container_problem(state: Object, subject: str) -> Finding | None:
             "image-not-pulled",
             subject,
             f"image {image} cannot be pulled ({reason})",
-            "correct --image, or give the node access to the registry",
+            "correct the name of the image, or give the node access to the registry",
             said,
         )
     if reason in _NOT_CREATED:

@@ -15,6 +15,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from aggctl.core import questions
+from aggctl.core.persist.configuration import KEY, PATH, layer_part
+from aggctl.core.persist.patch import FILE, is_ours, patch_file, patched_flags
 from aggctl.core.questions import (
     AnswerSeen,
     ContainerLogs,
@@ -159,8 +161,8 @@ def _decode(value: Any) -> Any:
 def _without_secrets(asked: questions.Question, answer: Any) -> Any:
     """The answer as a stranger may see it; keys and Secrets were never part of one."""
     match asked, answer:
-        case FileAt(), FileSeen():
-            content = _of_file(answer.content)
+        case FileAt(path), FileSeen():
+            content = _of_patch(answer.content) if path == FILE else _of_file(answer.content)
             return dataclasses.replace(answer, content=content, stamp=_unlike(answer.stamp))
         case ContainerLogs(), tuple():
             return tuple(
@@ -173,8 +175,8 @@ def _without_secrets(asked: questions.Question, answer: Any) -> Any:
             return dataclasses.replace(answer, said=without_secrets(answer.said))
         case _, Unknown():
             return dataclasses.replace(answer, reason=without_secrets(answer.reason))
-        case ObjectAt(), dict():
-            return _of_object(answer)
+        case ObjectAt(path, _), dict():
+            return _of_kubeadm(answer) if path == PATH else _of_object(answer)
         case _, tuple() if answer and isinstance(answer[0], ProcessSeen):
             return tuple(dataclasses.replace(each, argv=_lines(each.argv)) for each in answer)
     return answer
@@ -188,6 +190,15 @@ def _unlike(stamp: Stamp) -> Stamp:
 def _of_file(content: bytes) -> bytes:
     items = _ITEM.split(content.decode("utf-8", "replace"))
     return _of_text("".join(map(_of_item, items))).encode()
+
+
+def _of_patch(content: bytes) -> bytes:
+    """Of a patch file of ours its flags, as they are those of the layer; of another one nothing."""
+    return patch_file(patched_flags(content), ()) if is_ours(content) else b""
+
+
+def _of_kubeadm(found: dict[str, Any]) -> dict[str, Any]:
+    return {"data": {KEY: layer_part(str((found.get("data") or {}).get(KEY) or ""))}}
 
 
 def _of_text(text: str) -> str:

@@ -72,6 +72,7 @@ HOPS: Mapping[str, tuple[str, ...]] = {
         "front-proxy-ca-expired",
         "front-proxy-ca-is-client-ca",
         "published-cas-bloated",
+        "kubeadm-config-differs",
     ),
     "APIService": (
         "api-not-registered",
@@ -165,6 +166,7 @@ HOPS: Mapping[str, tuple[str, ...]] = {
         "server-fails",
         "discovery-slow",
         "discovery-stale",
+        "api-not-available-everywhere",
     ),
     "rights": ("caller-has-no-rights",),
 }

@@ -112,7 +112,8 @@ def _of_words(
     ]
     signs = [each for each in (*of_itself, *ways.signs(DISCOVERY)) if each.hop == DISCOVERY]
     slow = [each for each in ways.signs("reach") if each.code == "endpoint-timeout"]
-    if not signs and slow and place.dials:  # it was dialled a moment ago, so that the answer is what is late
+    here = place.dials and ways.is_broken_through(place.server)
+    if not signs and slow and here:  # it was dialled a moment ago, so that the answer is what is late
         signs = [Sign(DISCOVERY, "discovery-slow", slow[0].words)]
     for sign in signs[:1]:
         words = {

@@ -147,7 +147,7 @@ def _examine(
     subject = subject_of(live, at)
     ways = see_ways(snapshot, place, api, live)
     hops = list(_hops(snapshot, place, subject, ways))
-    exam = Exam(name, layer, tuple(_with_the_rest(subject, ways, hops, layer)), works=ways.works)
+    exam = Exam(name, layer, tuple(_with_the_rest(subject, place, ways, hops, layer)), works=ways.works)
     broken = exam.verdict is not None and exam.verdict.severity == "error"
     return replace(exam, effects=effects_of(snapshot, place, api)) if broken and not ways.works else exam
 
@@ -275,8 +275,13 @@ def _access_hop(
     return hop("access", lambda: of_access(snapshot, subject, place, pods, refused=refused))
 
 
-def _with_the_rest(subject: Subject, ways: Ways, hops: list[Hop], layer: tuple[Hop, ...]) -> Iterator[Hop]:
-    """The hops with what only the whole tells: one kube-apiserver of several, or a cause not known."""
+def _with_the_rest(
+    subject: Subject, place: Place, ways: Ways, hops: list[Hop], layer: tuple[Hop, ...]
+) -> Iterator[Hop]:
+    """The hops with what only the whole tells: one kube-apiserver of several, or a cause not known.
+
+    On the node whose kube-apiserver gets no answer the cause that was found there comes first.
+    """
     errors = [each for one in (*layer, *hops) for each in one.findings if each.severity == "error"]
     more: tuple[Finding, ...] = ()
     if not ways.works and len(ways.broken) < len(ways.every) and not _before_reach(errors, hops, layer):
@@ -284,10 +289,11 @@ def _with_the_rest(subject: Subject, ways: Ways, hops: list[Hop], layer: tuple[H
     elif not ways.works and not errors:
         more = (_not_available(subject, ways),)
     direct = any(each.subject != subject.name for one in hops[-6:] for each in one.findings if each in errors)
-    at = "discovery" if direct else "reach"  # a bad endpoint that was seen is why only some get an answer
+    here = bool(errors) and place.dials and ways.is_broken_through(place.server)
+    at = "discovery" if direct or here else "reach"  # a bad endpoint is why only some get an answer
     for each in hops:
         if more and each.name == at:
-            findings = (*more, *each.findings)
+            findings = (*each.findings, *more) if here else (*more, *each.findings)
             yield replace(each, state=state_of(findings), findings=findings)
         else:
             yield each

@@ -11,6 +11,7 @@ from aggctl.core import pki
 from aggctl.core.certs.inventory import CA, CLIENT, CONFIG_MAP_NAME, Held, expires
 from aggctl.core.certs.layer import clock_problem
 from aggctl.core.checks.apiserver import container_failure, runs_manifest
+from aggctl.core.doctor.kubeadm import of_kubeadm
 from aggctl.core.doctor.model import BROKEN, NOT_CHECKED, Hop, hop
 from aggctl.core.findings import Finding
 from aggctl.core.layer_files import authority_findings, client_findings
@@ -247,7 +248,7 @@ def _of_config_map(snapshot: Snapshot, place: Place) -> tuple[str, list[Finding]
                 "aggctl explain published-ca-not-readable",
             )
         ]
-    findings = list(_of_published(place, published, data, size))
+    findings = [*_of_published(place, published, data, size), *of_kubeadm(snapshot, place)]
     names = ", ".join(published.names) or "any name"
     return f"{len(published.authorities)} CA{'s' * (len(published.authorities) != 1)}, {names}", findings
 

@@ -226,7 +226,9 @@ def _of_pod(snapshot: Snapshot, subject: Subject, place: Place, pod: Object, sev
         "pod-not-ready",
         severity,
         name,
-        "it runs and is not ready" if list(containers_of(pod)) else "it has not started",
+        "it runs and is not ready"
+        if any((each.get("state") or {}).get("running") for each in containers_of(pod))
+        else "it has not started",
         f"kubectl -n {pod['metadata']['namespace']} describe pod {pod['metadata']['name']}",
         evidence=(*events, *words[-3:]),
     )

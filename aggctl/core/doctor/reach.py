@@ -125,20 +125,25 @@ def _findings(
         sign = read_sign(error)
         code = sign.code if sign and sign.hop == REACH else "connection-failed"
         at = Sign(REACH, code, error, address=address)
-        severity = "error" if len(failures) == len(backend.dialled) or not ways.works else "warning"
+        severity = "error" if len(failures) >= len(backend.dialled) or not ways.works else "warning"
         yield _finding(code, subject, backend, place, ways, at, severity=severity)
         return
     for sign in signs.values():
-        if place.dials and backend.dialled and sign.code == "endpoint-timeout":
-            continue  # dialled a moment ago: what is slow is behind the connection
+        late = sign.code == "endpoint-timeout" or not ways.is_broken_through(place.server)
+        if place.dials and backend.dialled and late:
+            continue  # dialled a moment ago: what is slow is behind the connection, or on another node
         yield _finding(sign.code, subject, backend, place, ways, sign)
         return
 
 
 def _dialled(snapshot: Snapshot, backend: Backend, place: Place) -> dict[str, str]:
+    """What cannot be dialled; where that is a ClusterIP, the endpoints behind it if they are the cause."""
     if not place.dials:
         return {}
-    return {each: error for each in backend.dialled if (error := snapshot.dial(each))}
+    failed = {each: error for each in backend.dialled if (error := snapshot.dial(each))}
+    behind = [each for each in backend.endpoints if failed and each not in backend.dialled]
+    snapshot.expect(*(Dial(each) for each in behind))
+    return {each: error for each in behind if (error := snapshot.dial(each))} or failed
 
 
 def _proxied_away(place: Place, backend: Backend) -> bool:
@@ -162,8 +167,10 @@ def _proxied(
     port = address.rpartition(":")[2]
     path = f"/api/v1/namespaces/{subject.at.namespace}/pods/https:{name}:{port}/proxy/livez"
     server = ways.broken[0].server
-    if snapshot.unknown(RawAt(path, server)):
-        return {}
+    if unknown := snapshot.unknown(RawAt(path, server)):
+        silent = read_sign(unknown.reason)
+        waits = silent is not None and silent.code == "endpoint-timeout"
+        return {address: f"GET of the Pod through kube-apiserver: {unknown.reason}"} if waits else {}
     words = snapshot.raw(path, server).said
     sign = read_sign(words)
     return {sign.address or address: f"{words} (as {server} says)"} if sign and sign.hop == REACH else {}
@@ -180,7 +187,7 @@ def _finding(
     severity: str = "error",
 ) -> Finding:
     address = sign.address or (backend.dialled[0] if backend.dialled else "")
-    code = _sharper(code, address, backend)
+    code = _sharper(code, address, sign.words, backend)
     words = {
         "address": address,
         "node": "this node" if place.node else "the control plane",
@@ -197,19 +204,20 @@ def _finding(
     )
 
 
-def _sharper(code: str, address: str, backend: Backend) -> str:
+def _sharper(code: str, address: str, words: str, backend: Backend) -> str:
     """Whether it is the ClusterIP or an endpoint that is out of reach, and the address family."""
     clustered = str((backend.service.get("spec") or {}).get("clusterIP") or "-")
-    is_service = host_of(address) == clustered
-    if code == "no-route":
-        families = (backend.service.get("spec") or {}).get("ipFamilies") or []
-        foreign = _family(address) not in families or (len(families) > 1 and _family(address) == "IPv6")
-        if not is_service and families and foreign:
-            return "address-family-mismatch"
-        return "no-route-to-service" if is_service else "no-route-to-endpoint"
-    if code == "endpoint-timeout" and is_service:
-        return "service-address-timeout"
-    return code
+    if host_of(address) == clustered:
+        # "No route to host" tells of a neighbour that is not there: where the default route leads when
+        # nothing turns the ClusterIP into a Pod's address. Without a route the network is unreachable.
+        unrouted = code == "no-route" and "network is unreachable" in words.lower()
+        silent = code in ("no-route", "endpoint-timeout")
+        return "no-route-to-service" if unrouted else "service-address-timeout" if silent else code
+    if code != "no-route":
+        return code
+    families = (backend.service.get("spec") or {}).get("ipFamilies") or []
+    foreign = _family(address) not in families or (len(families) > 1 and _family(address) == "IPv6")
+    return "address-family-mismatch" if families and foreign else "no-route-to-endpoint"
 
 
 def _family(address: str) -> str:

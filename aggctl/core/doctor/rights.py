@@ -15,7 +15,7 @@ rules:
 - {apiGroups: [""], resources: [pods], verbs: [list]}
 - apiGroups: [""]
   resources: [configmaps]
-  resourceNames: [extension-apiserver-authentication]
+  resourceNames: [extension-apiserver-authentication, kubeadm-config]
   verbs: [get]
 - {nonResourceURLs: [/metrics], verbs: [get]}
 # doctor, to say why

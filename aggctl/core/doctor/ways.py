@@ -85,6 +85,10 @@ class Ways:
         """Those through which it does not."""
         return tuple(each for each in self.every if not each.works)
 
+    def is_broken_through(self, server: str) -> bool:
+        """Whether it does not answer through this very kube-apiserver."""
+        return server in [each.server for each in self.broken]
+
     @property
     def evidence(self) -> tuple[str, ...]:
         """What kube-apiservers say of it, each once."""

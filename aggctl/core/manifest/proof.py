@@ -38,7 +38,7 @@ def prove(
         after.site.pod, _flag_nodes(after, flags) | new
     ):
         raise unproven(before, "something else would change its meaning")
-    if not _keeps_lines(before.text, after.text, splices):
+    if not keeps_lines(before.text, after.text, splices):
         raise unproven(before, "a line that nobody asked for would change")
 
 
@@ -67,17 +67,17 @@ def _new_entries(after: Manifest, mounts: Sequence[NewMount]) -> frozenset[int]:
             (site.spec, "volumes", volume_fields),
         )
         for item in items_of(parent, key)
-        if _plain(item) in [_read_back(fields(mount)) for mount in mounts]
+        if plain(item) in [_read_back(fields(mount)) for mount in mounts]
     )
 
 
-def _plain(node: Node) -> object:
+def plain(node: Node) -> object:
     """A node as Python's values, all scalars strings."""
     if isinstance(node, Scalar):
         return node.value
     if isinstance(node, Items):
-        return [_plain(item) for item in node.items]
-    return {key.value: _plain(value) for key, value in node.entries}
+        return [plain(item) for item in node.items]
+    return {key.value: plain(value) for key, value in node.entries}
 
 
 def _read_back(fields: Fields) -> object:
@@ -101,7 +101,7 @@ def _is_used_up(node: Node, without: frozenset[int]) -> bool:
     return isinstance(node, Items) and all(id(item) in without for item in node.items)
 
 
-def _keeps_lines(before: str, after: str, splices: Sequence[Splice]) -> bool:
+def keeps_lines(before: str, after: str, splices: Sequence[Splice]) -> bool:
     """Whether every line in which nothing was spliced is still there, in the same order."""
     touched: set[int] = set()
     for splice in splices:

@@ -10,14 +10,12 @@ import json
 import re
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from aggctl.core.manifest.yamltext import Items, Node, Scalar, Table, bad_shape, is_string
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-
-    from aggctl.core.manifest.model import Manifest
 
 Fields = dict[str, "str | bool | dict[str, str]"]
 """An entry of a list, as the keys and values of a mapping."""
@@ -26,6 +24,18 @@ _DASH = re.compile(r" *-[ \t]+")
 _PLAIN = re.compile(r"-{0,2}[A-Za-z/_][^\n]*")
 _NOT_PLAIN = re.compile(r": | #|[:\s]$")
 _BARE = re.compile(r'"([A-Za-z/_][A-Za-z0-9_./-]*)"')
+
+
+class Source(Protocol):
+    """A text that is edited, and what messages call it."""
+
+    @property
+    def text(self) -> str:
+        """All of it."""
+
+    @property
+    def path(self) -> str:
+        """Its name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,48 +76,46 @@ def usual_style(scalars: Sequence[Scalar]) -> str:
     return Counter(scalar.style for scalar in scalars).most_common(1)[0][0]
 
 
-def replacement(manifest: Manifest, scalar: Scalar, value: str, *, flow: bool) -> Splice:
+def replacement(source: Source, scalar: Scalar, value: str, *, flow: bool) -> Splice:
     """Another value for one scalar, in its own quotes."""
-    refuse_block_scalar(manifest, scalar)
+    refuse_block_scalar(source, scalar)
     return Splice(scalar.start, scalar.end, quote(value, scalar.style, flow=flow))
 
 
-def refuse_block_scalar(manifest: Manifest, scalar: Scalar) -> None:
+def refuse_block_scalar(source: Source, scalar: Scalar) -> None:
     """What `|` and `>` begin has no end that can be told from the comments behind it."""
     if scalar.style in {"|", ">"}:
-        raise bad_shape(
-            manifest.path, scalar.line, f"a block scalar ({scalar.style}) stands where lines go in"
-        )
+        raise bad_shape(source.path, scalar.line, f"a block scalar ({scalar.style}) stands where lines go in")
 
 
 # --- lists -----------------------------------------------------------------------------------------------
 
 
-def after_item(manifest: Manifest, items: Items, index: int, entries: Sequence[str]) -> Splice:
+def after_item(source: Source, items: Items, index: int, entries: Sequence[str]) -> Splice:
     """Entries (YAML text, one or more lines each) behind the item with this index; -1 puts them first."""
     if items.flow:
-        return _in_brackets(manifest, items, index, entries)
-    prefix = dash_prefix(manifest, items.items[max(index, 0)])
+        return _in_brackets(source, items, index, entries)
+    prefix = dash_prefix(source, items.items[max(index, 0)])
     lines = [prefix + entry for entry in entries]
     if index < 0:
-        return _lines_before(manifest.text, items.items[0].start, lines)
-    return lines_after(manifest, items.items[index], lines)
+        return _lines_before(source.text, items.items[0].start, lines)
+    return lines_after(source, items.items[index], lines)
 
 
-def dash_prefix(manifest: Manifest, item: Node) -> str:
+def dash_prefix(source: Source, item: Node) -> str:
     """The indent and dash in front of an item of a block list."""
-    prefix = manifest.text[_line_start(manifest.text, item.start) : item.start]
+    prefix = source.text[_line_start(source.text, item.start) : item.start]
     if not _DASH.fullmatch(prefix):
-        raise bad_shape(manifest.path, item.line, "the list item does not begin with a dash on its own line")
+        raise bad_shape(source.path, item.line, "the list item does not begin with a dash on its own line")
     return prefix
 
 
-def lines_after(manifest: Manifest, node: Node, lines: Sequence[str]) -> Splice:
+def lines_after(source: Source, node: Node, lines: Sequence[str]) -> Splice:
     """Whole lines behind the last line of a node, and behind the comment on that line."""
     last = _last(node)
     if isinstance(last, Scalar):
-        refuse_block_scalar(manifest, last)
-    text = manifest.text
+        refuse_block_scalar(source, last)
+    text = source.text
     end = _line_end(text, _past_comment(text, last.end))
     newline = newline_at(text, end)
     if end == len(text):  # a last line without an end stays one
@@ -160,14 +168,12 @@ def newline_at(text: str, end: int) -> str:
     return "\r\n" if feed > 0 and text[feed - 1] == "\r" else "\n"
 
 
-def _in_brackets(manifest: Manifest, items: Items, index: int, entries: Sequence[str]) -> Splice:
-    text, nodes = manifest.text, items.items
+def _in_brackets(source: Source, items: Items, index: int, entries: Sequence[str]) -> Splice:
+    text, nodes = source.text, items.items
     borders = [items.start + 1, *(at for node in nodes for at in (node.start, node.end)), items.end - 1]
     gaps = [text[start:end] for start, end in zip(borders[::2], borders[1::2], strict=True)]
     if "#" in gaps[index + 1]:
-        raise bad_shape(
-            manifest.path, items.line, "a comment stands between brackets where flags or mounts go"
-        )
+        raise bad_shape(source.path, items.line, "a comment stands between brackets where flags or mounts go")
     if not nodes:
         return Splice(items.start + 1, items.start + 1, ", ".join(entries))
     between = _separator(text[items.start : items.end], gaps, index)
@@ -188,30 +194,30 @@ def _separator(source: str, gaps: Sequence[str], index: int) -> str:
 # --- entries of volumeMounts and volumes -----------------------------------------------------------------
 
 
-def new_entries(manifest: Manifest, parent: Table, key: str, entries: Sequence[Fields]) -> Splice:
+def new_entries(source: Source, parent: Table, key: str, entries: Sequence[Fields]) -> Splice:
     """Mappings at the end of the list under `key`, which is made where it is missing."""
     items = parent.get(key)
     if isinstance(items, Items) and items.items:
         like = items.items[-1]
-        rendered = [_render(manifest, like, in_name_order(like, fields)) for fields in entries]
-        return after_item(manifest, items, len(items.items) - 1, rendered)
+        rendered = [_render(source, like, in_name_order(like, fields)) for fields in entries]
+        return after_item(source, items, len(items.items) - 1, rendered)
     if isinstance(items, Items):
-        return after_item(manifest, items, -1, [json.dumps(fields) for fields in entries])
+        return after_item(source, items, -1, [json.dumps(fields) for fields in entries])
     if parent.flow or parent.key(key):
         raise bad_shape(
-            manifest.path, parent.line, f"there is no list under {key}, and none can be added safely"
+            source.path, parent.line, f"there is no list under {key}, and none can be added safely"
         )
-    return _new_list(manifest, parent, key, entries)
+    return _new_list(source, parent, key, entries)
 
 
-def _new_list(manifest: Manifest, parent: Table, key: str, entries: Sequence[Fields]) -> Splice:
+def _new_list(source: Source, parent: Table, key: str, entries: Sequence[Fields]) -> Splice:
     """A key with its list behind the parent's last line, indented as the parent's own keys."""
-    newline = newline_at(manifest.text, _line_end(manifest.text, parent.start))
-    indent = " " * _column(manifest.text, parent.entries[0][0])
+    newline = newline_at(source.text, _line_end(source.text, parent.start))
+    indent = " " * column_of(source.text, parent.entries[0][0])
     lines = [f"{indent}{key}:"]
     for fields in entries:
         lines += (indent + "- " + _block_entry(fields, len(indent) + 2, 2, newline)).split(newline)
-    return lines_after(manifest, parent, lines)
+    return lines_after(source, parent, lines)
 
 
 def in_name_order(like: Node, fields: Fields) -> Fields:
@@ -221,19 +227,19 @@ def in_name_order(like: Node, fields: Fields) -> Fields:
     return fields
 
 
-def _render(manifest: Manifest, like: Node, fields: Fields) -> str:
-    text = manifest.text
+def _render(source: Source, like: Node, fields: Fields) -> str:
+    text = source.text
     newline = newline_at(text, _line_end(text, like.start))
     if isinstance(like, Table) and like.flow:
         return _flow_entry(text, like, fields, newline)
-    return _block_entry(fields, _column(text, like), _step(text, like), newline)
+    return _block_entry(fields, column_of(text, like), _step(text, like), newline)
 
 
 def _step(text: str, like: Node) -> int:
     """How much deeper a nested mapping stands in the neighbour."""
     nested = like.get("hostPath") if isinstance(like, Table) else None
     if isinstance(nested, Table) and not nested.flow:
-        return _column(text, nested) - _column(text, like)
+        return column_of(text, nested) - column_of(text, like)
     return 2
 
 
@@ -255,15 +261,15 @@ def _flow_entry(text: str, like: Table, fields: Fields, newline: str) -> str:
     base, inner = (_indent(text, at) for at in (like.start, like.entries[0][0].start))
     if newline in source:
         return json.dumps(fields, indent=inner.removeprefix(base) or None).replace("\n", newline + base)
-    dumped = json.dumps(
-        fields, separators=(", ", ": ") if '": ' in source or '"' not in source else (",", ":")
-    )
+    spaced = not like.entries[0][0].style or '": ' in source  # YAML wants the blank behind a bare key
+    dumped = json.dumps(fields, separators=(", ", ": ") if spaced else (",", ":"))
     if not like.entries[0][0].style:
-        dumped = _BARE.sub(r"\1", dumped)
+        dumped = _BARE.sub(lambda found: found[1] if is_string(found[1]) else found[0], dumped)
     return "{ " + dumped[1:-1] + " }" if source.startswith("{ ") else dumped
 
 
-def _column(text: str, node: Node) -> int:
+def column_of(text: str, node: Node) -> int:
+    """How far in its line a node stands."""
     return node.start - _line_start(text, node.start)
 
 

@@ -279,8 +279,15 @@ class _Builder:
         elif parent.key is None:
             parent.key = self.as_key(parent, node)
         else:
-            parent.entries.append((parent.key, node))
+            parent.entries.append((parent.key, self.behind(parent.key, node)))
             parent.key = None
+
+    def behind(self, key: Scalar, node: Node) -> Node:
+        """A null that nobody wrote stands behind its key's colon; ruamel's mark is the next token's."""
+        if node.start < node.end:
+            return node
+        colon = self.text.find(":", key.end, node.start)
+        return node if colon < 0 else Scalar("", "", colon + 1, colon + 1, key.line)
 
     def as_key(self, parent: _Open, node: Node) -> Scalar:
         if not isinstance(node, Scalar):

@@ -1,0 +1,49 @@
+"""This very process among all processes of all machines, and whether another one of this machine is gone."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+_BOOT = Path("/proc/sys/kernel/random/boot_id")
+_NAMESPACE = Path("/proc/self/ns/pid")
+_ENDED = ("Z", "X")
+"""Killed, and only its parent has not asked yet how it ended."""
+
+
+def mark() -> str:
+    """This process for ever: the boot of its kernel, its PID namespace, its pid and its start in ticks."""
+    return f"{_place()}.{os.getpid()}.{_seen(os.getpid())[1]}"
+
+
+def is_gone(other: str) -> bool:
+    """Whether the process of a `mark` has ended; of one on another machine or in another Pod: False."""
+    place, _, process = other.partition(".")
+    pid, _, started = process.partition(".")
+    if not place or place != _place() or not pid.isdigit():
+        return False
+    try:
+        os.kill(int(pid), 0)  # /proc may hide the processes of others
+    except (ProcessLookupError, OverflowError):
+        return True
+    except PermissionError:
+        return False
+    state, since = _seen(int(pid))
+    return state in _ENDED or since not in ("", started)
+
+
+def _place() -> str:
+    """Where a pid names one process; empty where that cannot be told."""
+    try:
+        return f"{_BOOT.read_text('ascii').strip().replace('-', '')}-{_NAMESPACE.stat().st_ino}"
+    except OSError:
+        return ""
+
+
+def _seen(pid: int) -> tuple[str, str]:
+    """State and start (fields 3 and 22 of /proc/PID/stat); the name before them may hold blanks."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+    except OSError:
+        return "", ""
+    return fields[0], fields[19]

@@ -1,0 +1,92 @@
+"""What aggctl did outlives kubeadm: an upgrade, a renewal of certificates, a node that joins later."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+from support.kubeadm.adapter import PATH, register_adapter
+from support.kubeadm.cluster import Cluster, KubeadmNode, cluster_in
+
+from aggctl.core import pki
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+ROUTING = "--enable-aggregator-routing=true"
+CLIENT = "/etc/kubernetes/pki/front-proxy-client.crt"
+
+
+@pytest.fixture(scope="module")
+def cluster(images: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """Of one node, with an API of Pods; another node may join."""
+    with cluster_in(tmp_path_factory.mktemp("growing") / "cluster", images, 1) as made:
+        register_adapter(made.first)
+        yield made
+
+
+def upgrade(node: KubeadmNode) -> None:
+    """What `kubeadm upgrade` does with kube-apiserver on every node, from what the cluster holds."""
+    node.run("kubeadm", "upgrade", "node", "phase", "control-plane", "--certificate-renewal=false")
+    node.await_manifest()
+
+
+def outcome(node: KubeadmNode, *words: str) -> str:
+    done = node.aggctl(*words, "-o", "json")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return str(json.loads(done.stdout)["outcome"])
+
+
+def test_an_upgrade_drops_what_only_the_manifest_knows_and_doctor_says_so_before(cluster: Cluster) -> None:
+    node = cluster.first
+    assert outcome(node, "enable", "--persist", "none", "--yes") == "applied"
+    findings = json.loads(node.aggctl("doctor", "-o", "json").stdout)["findings"]
+    assert "kubeadm-config-differs" in {each["code"] for each in findings}
+
+    upgrade(node)
+
+    assert ROUTING not in node.flags()
+
+
+def test_what_enable_wrote_into_kubeadms_configuration_outlives_an_upgrade(cluster: Cluster) -> None:
+    node = cluster.first
+    assert outcome(node, "enable", "--yes") == "applied"
+    assert outcome(node, "doctor") == "healthy"
+    before, pid = node.manifest.read_text(), node.apiserver_pid()
+
+    upgrade(node)
+
+    assert ROUTING in node.flags()
+    assert set(node.manifest.read_text().splitlines()) == set(before.splitlines())
+    assert node.apiserver_pid() == pid
+    assert outcome(node, "enable", "--yes") == "unchanged"
+
+
+def test_kubeadm_renews_a_client_certificate_that_is_accepted_after_a_rotation(cluster: Cluster) -> None:
+    node = cluster.first
+    assert outcome(node, "certs", "rotate", "ca", "--yes") == "applied"
+    before = node.path(CLIENT).read_bytes()
+
+    node.run("kubeadm", "certs", "renew", "front-proxy-client")
+
+    assert node.path(CLIENT).read_bytes() != before
+    (authority,) = pki.read_certificates(node.path("/etc/kubernetes/pki/front-proxy-ca.crt").read_bytes())
+    (leaf,) = pki.read_certificates(node.path(CLIENT).read_bytes())
+    assert pki.signed_by(leaf, authority)
+    assert outcome(node, "enable", "--yes") == "unchanged"
+    assert outcome(node, "doctor") == "healthy"
+    assert node.get(PATH)
+
+
+def test_a_node_that_joins_later_has_the_layer_and_answers(cluster: Cluster) -> None:
+    joined = cluster.add(2)
+    joined.import_images()
+    cluster.join(joined)
+    joined.await_ready()
+
+    assert ROUTING in joined.flags()
+    assert outcome(joined, "enable", "--yes") == "unchanged"
+    assert outcome(joined, "doctor") == "healthy"
+    assert joined.get(PATH)
