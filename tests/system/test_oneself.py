@@ -6,10 +6,14 @@ import os
 import signal
 import subprocess
 import sys
+from typing import TYPE_CHECKING
 
 import pytest
 
 from aggctl.system import oneself
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 TELL = "from aggctl.system import oneself; print(oneself.mark(), flush=True); input()"
 
@@ -41,3 +45,23 @@ def test_a_pid_that_another_process_has_now_is_gone() -> None:
 def test_of_what_runs_elsewhere_or_is_no_mark_nobody_can_tell(mark: str) -> None:
     place, _, _ = oneself.mark().partition(".")
     assert not oneself.is_gone(mark.format(place=place))
+
+
+def test_who_ran_before_this_machine_was_started_again_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "machine-id").write_text("3d1219c7c4c5404aaa1f6d2a48adfda4\n")
+    monkeypatch.setattr(oneself, "_MACHINE", tmp_path / "machine-id")
+    machine, boot, namespace = oneself.mark().partition(".")[0].split("-")
+    assert machine not in ("", "3d1219c7c4c5404aaa1f6d2a48adfda4")
+    assert oneself.is_gone(f"{machine}-{'0' * len(boot)}-{namespace}.1.1")
+    assert not oneself.is_gone(f"{'0' * len(machine)}-{'0' * len(boot)}-{namespace}.1.1")
+    assert not oneself.is_gone(f"-{'0' * len(boot)}-{namespace}.1.1")
+
+
+def test_without_an_id_of_the_machine_nobody_can_tell_of_an_earlier_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(oneself, "_MACHINE", tmp_path / "missing")
+    _, boot, namespace = oneself.mark().partition(".")[0].split("-")
+    assert not oneself.is_gone(f"-{'0' * len(boot)}-{namespace}.1.1")
