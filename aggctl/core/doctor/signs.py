@@ -41,6 +41,14 @@ class Sign:
 _SIGNS = tuple(
     (hop, code, re.compile(pattern, re.IGNORECASE))
     for hop, code, pattern in (
+        (  # what the server says of its own requests to kube-apiserver, in the words of any other connection
+            DISCOVERY,
+            "server-fails",
+            (
+                r'Post "?https://\S+/(?:subjectaccessreviews|tokenreviews)\S*: '
+                r"(?:dial|read|net/http|http2|context|EOF|unexpected)"
+            ),
+        ),
         (REACH, "proxy-environment", r"proxyconnect|Gateway Time-?out|Proxy Authentication Required"),
         (  # net/http gives a proxy's answer to CONNECT by its words alone
             REACH,

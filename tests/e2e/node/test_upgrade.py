@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from support.kubeadm.adapter import PATH, register_adapter
 from support.kubeadm.cluster import Cluster, KubeadmNode, cluster_in
+from support.waiting import eventually
 
 from aggctl.core import pki
 
@@ -39,6 +40,11 @@ def outcome(node: KubeadmNode, *words: str) -> str:
     return str(json.loads(done.stdout)["outcome"])
 
 
+def await_answer(node: KubeadmNode) -> None:
+    """After a restart Pods reach the kube-apiserver again once kube-proxy has seen it."""
+    eventually(lambda: node.get(PATH), "the API answers")
+
+
 def test_an_upgrade_drops_what_only_the_manifest_knows_and_doctor_says_so_before(cluster: Cluster) -> None:
     node = cluster.first
     assert outcome(node, "enable", "--persist", "none", "--yes") == "applied"
@@ -53,6 +59,7 @@ def test_an_upgrade_drops_what_only_the_manifest_knows_and_doctor_says_so_before
 def test_what_enable_wrote_into_kubeadms_configuration_outlives_an_upgrade(cluster: Cluster) -> None:
     node = cluster.first
     assert outcome(node, "enable", "--yes") == "applied"
+    await_answer(node)
     assert outcome(node, "doctor") == "healthy"
     before, pid = node.manifest.read_text(), node.apiserver_pid()
 
