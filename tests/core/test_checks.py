@@ -118,8 +118,11 @@ def test_until_then_it_says_what_is_there_and_there_is_hope(
     assert (found.code, found.message, found.hopeless) == ("manifest-not-in-force", message, False)
 
 
-def test_the_new_process_counts_while_the_old_one_lingers() -> None:
-    assert passes(ON.answering({Processes(6443): (OLD, NEW)}), "manifest-in-force", manifest=MANIFEST)
+def test_the_new_process_does_not_count_beside_the_old_one_which_has_the_port() -> None:
+    """A kubelet that was started again does so, and the new one ends at once."""
+    beside = ON.answering({Processes(6443): (OLD, NEW)})
+    found = finding(beside, "manifest-in-force", manifest=MANIFEST)
+    assert (found.message, found.hopeless) == ("the old process 99 still runs", False)
 
 
 @pytest.mark.parametrize(("unlike", "passed"), [("100:5", False), ("100:4", True), ("99:5", True)])
@@ -304,6 +307,13 @@ def test_a_third_crash_is_hopeless_and_named_by_its_cause(line: str, code: str, 
 def test_before_the_third_crash_there_is_hope(line: str) -> None:
     found = in_force(dying(run(0, line), run(1, line)))
     assert (found.code, found.hopeless) == ("manifest-not-in-force", False)
+
+
+def test_a_port_that_the_old_process_still_has_is_waited_for() -> None:
+    line = KLOG.format(
+        "failed to listen on 0.0.0.0:6443: listen tcp 0.0.0.0:6443: bind: address already in use"
+    )
+    assert not in_force(dying(run(6, line), run(7, line))).hopeless
 
 
 def test_crashes_are_counted_by_the_restart_number_as_the_kubelet_keeps_two_logs_only() -> None:

@@ -28,27 +28,30 @@ _FLAG_ERRORS = re.compile(  # as pflag words them, on a line of their own
     r"^(error: )?(invalid argument .* for \"|unknown (shorthand )?flag|flag needs an argument)", re.IGNORECASE
 )
 _FILE_ERRORS = re.compile(r"open (?P<path>/\S+): (?P<why>no such file or directory|permission denied)")
+_PORT_TAKEN = "bind: address already in use"
 _FATAL = re.compile(r"^(Error: |E\d{4} .*\"command failed\"|F\d{4} |panic: )")
 
 
 def runs_manifest(snapshot: Snapshot, *, manifest: str, unlike: str = "", logs: int = 0) -> Passed | Finding:
-    """A kube-apiserver process, not `unlike` (PID:START), has the arguments of the manifest on disk.
+    """The one kube-apiserver process, not `unlike` (PID:START), has the arguments of the manifest on disk.
 
-    With `logs` the container's logs tell when waiting is hopeless.
+    A kubelet that was itself started again starts the new one beside the old one, which has the port and
+    answers, and the new one ends at once (kubelet 1.37). With `logs` the container's logs tell when waiting
+    is hopeless.
     """
     seen = _manifest(snapshot, manifest)
     found = snapshot.processes(secure_port(seen))
-    for process in found:
-        if runs(process, seen) and f"{process.pid}:{process.started:.0f}" != unlike:
-            return Passed(f"pid {process.pid} runs with the arguments of {manifest}")
+    old = [each for each in found if not runs(each, seen) or f"{each.pid}:{each.started:.0f}" == unlike]
+    if found and not old:
+        return Passed(f"pid {found[-1].pid} runs with the arguments of {manifest}")
     if logs and (failure := container_failure(snapshot, seen, manifest)):
         return failure
-    old = ", ".join(str(process.pid) for process in found)
+    pids = ", ".join(str(process.pid) for process in old)
     return Finding(
         code="manifest-not-in-force",
         severity="error",
         subject=manifest,
-        message=f"the old process {old} still runs" if found else "no new kube-apiserver process yet",
+        message=f"the old process {pids} still runs" if found else "no new kube-apiserver process yet",
         fix="see that the kubelet runs and reads this folder: journalctl -u kubelet -n 50",
     )
 
@@ -153,12 +156,20 @@ def container_failure(
 def failure_of(
     runs_seen: list[LogSeen], manifest: Manifest, path: str, crashes: int = CRASHES_BEFORE_GIVING_UP
 ) -> Finding | None:
-    """Read the logs of the runs since the change; None while there is still hope: fewer `crashes`."""
+    """Read the logs of the runs since the change; None while there is still hope: fewer `crashes`.
+
+    A port that is taken is hope, too, where more than one crash is waited for: the old process ends.
+    """
     for run in reversed(runs_seen):
         for line in reversed(run.lines):
             if _FLAG_ERRORS.search(line):
                 return _failure("flag-refused", manifest, path, line, f"correct the flag in {path}")
-    fatal = [(run, line) for run in runs_seen for line in run.lines[-12:] if _FATAL.search(line)]
+    fatal = [
+        (run, line)
+        for run in runs_seen
+        for line in run.lines[-12:]
+        if _FATAL.search(line) and not (crashes > 1 and _PORT_TAKEN in line)
+    ]
     # The kubelet keeps the logs of the last two runs only, so their numbers count, not the files.
     if max((run.run for run, _ in fatal), default=-1) + 1 < crashes:
         return None
