@@ -16,8 +16,8 @@ API, NAMESPACE, SERVER = "v1beta1.custom.metrics.k8s.io", "custom-metrics", "tes
 ELSEWHERE = "elsewhere"
 """The machine that is the nodes' switch: it has a kubeconfig and nothing else, and no way to Pods."""
 
-NOTICED = 120.0
-"""kube-apiserver checks an API anew at least every 30 seconds; two busy cores run three nodes."""
+NOTICED = 360.0
+"""kube-apiserver checks an API anew every 30 seconds; a kubelet waits up to 5 minutes with what crashed."""
 
 Object = dict[str, Any]
 
