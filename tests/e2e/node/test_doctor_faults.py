@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.https import authority
-from support.kubeadm.clinic import API, ELSEWHERE, NAMESPACE, SERVER, Clinic, clinic_in
+from support.kubeadm.clinic import API, ELSEWHERE, NAMESPACE, NOTICED, SERVER, Clinic, clinic_in
 from support.waiting import eventually
 
 from aggctl.core import pki
@@ -256,8 +256,8 @@ def _restarts(clinic: Clinic) -> None:
     blind.write("/srv/ca/front-proxy-ca.crt", blind.path(f"{PKI}/front-proxy-ca.crt").read_text())
     old = {node.name: node.apiserver_pid() for node in (proxied, blind)}
     _edit(blind, rf"={PKI}/front-proxy-ca\.crt", "=/srv/ca/front-proxy-ca.crt")
-    eventually(lambda: blind.apiserver_pid() != old[blind.name], "the kubelet took the file", 120)
-    eventually(lambda: proxied.apiserver_pid() not in (0, old[proxied.name]), "it restarted", 120)
+    eventually(lambda: blind.apiserver_pid() != old[blind.name], "the kubelet took the file", NOTICED)
+    eventually(lambda: proxied.apiserver_pid() not in (0, old[proxied.name]), "it restarted", NOTICED)
     proxied.await_ready()
 
 
@@ -274,7 +274,7 @@ def _restored(clinic: Clinic) -> None:
     old = nodes[0].apiserver_pid()
     for node in nodes:
         node.run("mv", "/srv/kube-apiserver.yaml", "/etc/kubernetes/manifests/kube-apiserver.yaml")
-    eventually(lambda: nodes[0].apiserver_pid() not in (0, old), "it restarted", 120)
+    eventually(lambda: nodes[0].apiserver_pid() not in (0, old), "it restarted", NOTICED)
     for node in nodes:
         node.await_manifest()
 
