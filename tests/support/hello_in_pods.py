@@ -78,8 +78,8 @@ class HelloInPods:
 
 
 @contextmanager
-def hello_in_pods(folder: Path) -> Iterator[HelloInPods]:
-    """A sandbox with the API, which answers."""
+def hello_in_pods(folder: Path, *, registered: bool = True) -> Iterator[HelloInPods]:
+    """A sandbox with the API, which answers; or with all that it takes, and nobody has registered it yet."""
     address = own_address()
     with pytest.MonkeyPatch.context() as patch:
         # kube-apiserver dials endpoints here, and so this machine, never a Service's address
@@ -96,10 +96,15 @@ def hello_in_pods(folder: Path) -> Iterator[HelloInPods]:
                 kubelet.status = running(address)
                 place = HelloInPods(Node(made), Kube(kubeconfig), hello)
                 with _bringing(place):
-                    server = ("--image", IMAGE, "--port", str(hello.port), "--replicas", "1")
-                    done = place.node.aggctl("register", API, *server, "-n", NAMESPACE, "--yes")
-                    assert done.returncode == 0, done.stdout + done.stderr
+                    if registered:
+                        _register(place)
                     yield place
+
+
+def _register(place: HelloInPods) -> None:
+    server = ("--image", IMAGE, "--port", str(place.hello.port), "--replicas", "1")
+    done = place.node.aggctl("register", API, *server, "-n", NAMESPACE, "--yes")
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @contextmanager
