@@ -15,7 +15,7 @@ NODE_PROGRAMS := $(shell [ $$(id -u) = 0 ] && command -v containerd >/dev/null \
   && echo kubelet kube-scheduler kube-proxy metrics-server)
 PYTEST := $(VENV)/bin/python -m pytest -p no:cacheprovider
 
-.PHONY: demo test check bench format readme clean
+.PHONY: demo test check bench format readme picture zipapp dist clean
 
 demo: $(STAMP)
 	@$(VENV)/bin/aggctl sandbox demo
@@ -41,7 +41,15 @@ format: $(STAMP)
 	$(VENV)/bin/ruff check --fix .
 
 readme: $(STAMP)
-	@$(VENV)/bin/python tests/support/doctor_table.py
+	@PYTHONPATH=tests $(VENV)/bin/python tests/support/readme_tables.py
+
+picture: $(STAMP)
+	@$(VENV)/bin/aggctl sandbox build
+	@PYTHONPATH=tests $(VENV)/bin/python tests/support/picture.py
+
+# one file for nodes without a network; `dist` makes the other things that are handed out, too
+zipapp dist: $(STAMP)
+	@$(VENV)/bin/python -m release $@
 
 clean:
 	rm -rf $(VENV) dist

@@ -61,7 +61,7 @@ def list_command(
 @certs_app.command("export")
 def export_command(
     folder: Annotated[
-        str | None, typer.Argument(metavar="[DIR]", help="Write the CA, key included, as files there.")
+        str | None, typer.Argument(metavar="DIR", help="Write the CA, key included, as files there.")
     ] = None,
     upload: Annotated[
         bool, typer.Option("--upload", help="Put it into the cluster instead, encrypted, for two hours.")

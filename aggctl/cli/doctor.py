@@ -19,7 +19,7 @@ class FailOn(StrEnum):
 
 def doctor_command(
     apis: Annotated[
-        list[str] | None, typer.Argument(metavar="[API]...", help="VERSION.GROUP; without one, all of them.")
+        list[str] | None, typer.Argument(metavar="API", help="VERSION.GROUP; without one, all of them.")
     ] = None,
     fail_on: Annotated[
         FailOn, typer.Option("--fail-on", help="Exit 3 where there is an error, or a warning, too.")

@@ -26,9 +26,7 @@ def explanations() -> dict[str, dict[str, str]]:
 
 
 def explain_command(
-    code: Annotated[
-        str, typer.Argument(metavar="[CODE]", help="A code as findings and errors show it.")
-    ] = "",
+    code: Annotated[str, typer.Argument(metavar="CODE", help="A code as findings and errors show it.")] = "",
     output: OutputOption = Output.text,
     no_color: NoColor = False,
 ) -> None:

@@ -13,7 +13,7 @@ MOST_LINES = 100_000
 
 def logs_command(
     api: Annotated[
-        str, typer.Argument(metavar="[API]", help="VERSION.GROUP; all aggregated APIs without it.")
+        str, typer.Argument(metavar="API", help="VERSION.GROUP; all aggregated APIs without it.")
     ] = "",
     since: Annotated[str, typer.Option("--since", metavar="DURATION", help="How far back: 10m, 24h.")] = "1h",
     follow: Annotated[

@@ -20,7 +20,7 @@ class Output(StrEnum):
 
 Apis = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[VERSION.GROUP]...", help="Versions of one group, served by one server."),
+    typer.Argument(metavar="VERSION.GROUP", help="Versions of one group, served by one server."),
 ]
 Filename = Annotated[
     list[str] | None,

@@ -57,7 +57,7 @@ def rotate_client_command(
 @rotate_app.command("serving")
 def rotate_serving_command(
     apis: Annotated[
-        list[str] | None, typer.Argument(metavar="[VERSION.GROUP]...", help="Which APIs; default: all.")
+        list[str] | None, typer.Argument(metavar="VERSION.GROUP", help="Which APIs; default: all.")
     ] = None,
     cert_out: o.CertOut = "",
     timeout: Annotated[

@@ -83,7 +83,7 @@ def down_command(
 def build_command(
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="NAME", help="Programs, as kubelet; default: what a sandbox needs."),
+        typer.Argument(metavar="PROGRAM", help="Which, as kubelet; default: what a sandbox needs."),
     ] = None,
     output: o.OutputOption = o.Output.text,
     quiet: o.Quiet = False,

@@ -21,7 +21,7 @@ class View(StrEnum):
 
 def status_command(
     apis: Annotated[
-        list[str] | None, typer.Argument(metavar="[API]...", help="VERSION.GROUP; without one, all of them.")
+        list[str] | None, typer.Argument(metavar="API", help="VERSION.GROUP; without one, all of them.")
     ] = None,
     watch: Annotated[
         bool, typer.Option("--watch", "-w", help="Show it again whenever something changes, until Ctrl-C.")

@@ -35,6 +35,7 @@ from aggctl.core.questions import (
     PodLog,
     RawAt,
     ReadyAt,
+    Recorded,
     StaleApis,
     UnavailableApis,
 )
@@ -45,7 +46,6 @@ from aggctl.system.cluster import Cluster
 from aggctl.system.files import Files
 from aggctl.system.journal import Journal
 from aggctl.system.kubeconfig import find_credentials
-from aggctl.system.logs import Logs
 from aggctl.system.objects import Objects
 from aggctl.system.ports import Ports
 from aggctl.system.probes import Probes
@@ -57,6 +57,7 @@ if TYPE_CHECKING:
 
     from aggctl.core.questions import Question
     from aggctl.core.report import Report
+    from aggctl.system.logs import Logs
 
 ADMIN_CONFIGS = ("/etc/kubernetes/admin.conf", "/etc/kubernetes/super-admin.conf")
 _OF_FILES = (FileAt, KeyAt, FolderAt, Existing)
@@ -148,6 +149,8 @@ def _ports(access: Access, manners: Manners, journal: Journal) -> Ports:
     def look(question: Question) -> Any:
         if isinstance(question, _OF_FILES):
             return files.look(question)
+        if isinstance(question, Recorded):
+            return _is_recorded(question, cluster, root)
         return cluster.look(question) if isinstance(question, _OF_CLUSTER) else probes.look(question)
 
     quiet = manners.quiet or manners.output is Output.json
@@ -161,8 +164,20 @@ def _ports(access: Access, manners: Manners, journal: Journal) -> Ports:
         stop=Stop(),
         watch=partial(watching, cluster),
         hold=cluster.hold,
-        logs=Logs(cluster, root),
+        logs=partial(_logs, cluster, root),
     )
+
+
+def _is_recorded(question: Recorded, cluster: Cluster, root: str) -> Any:
+    from aggctl.system.auditlog import is_recorded  # noqa: PLC0415 -- what only `aggctl audit` need pay
+
+    return is_recorded(question, cluster, root)
+
+
+def _logs(cluster: Cluster, root: str) -> Logs:
+    from aggctl.system.logs import Logs  # noqa: PLC0415 -- 15 ms that only `aggctl logs` need pay
+
+    return Logs(cluster, root)
 
 
 def _is_there(path: str) -> bool:

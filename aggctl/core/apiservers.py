@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -27,10 +27,19 @@ PEER_ADDRESS = "kubernetes.io/peer-advertise-address"
 
 @dataclass(frozen=True, slots=True)
 class Roster:
-    """kube-apiservers that answer from here, by their own addresses, and those that do not, and why."""
+    """kube-apiservers that answer from here, by their own addresses, and those that do not, and why.
+
+    `complete` where the cluster told them all: what is known is more than the kubeconfig's own address.
+    """
 
     servers: tuple[str, ...]
     silent: tuple[tuple[str, str], ...] = ()
+    complete: bool = field(default=True, compare=False)
+
+    @property
+    def alone(self) -> bool:
+        """There is one, so it is that one which wrote whatever the cluster says of its APIs."""
+        return self.complete and len(self.servers) == 1 and not self.silent
 
 
 def roster(snapshot: Snapshot, server: str) -> Roster:
@@ -44,7 +53,8 @@ def roster(snapshot: Snapshot, server: str) -> Roster:
     snapshot.expect(*(ReadyAt(each) for each in known))
     silent = tuple((each, unknown.reason) for each in known if (unknown := snapshot.unknown(ReadyAt(each))))
     gone = {each for each, _ in silent}
-    return Roster(tuple(each for each in known if each not in gone) or (server,), silent)
+    answering = tuple(each for each in known if each not in gone) or (server,)
+    return Roster(answering, silent, 0 < _leases_held(snapshot, server) <= len(known))
 
 
 def ready_servers(snapshot: Snapshot, server: str) -> tuple[str, ...]:
@@ -125,6 +135,13 @@ def _from_slices(snapshot: Snapshot, server: str) -> Iterator[str]:
         yield from ready_endpoints(snapshot.object(KUBERNETES_SLICES, server), {"https"})
     except NotKnown:
         return
+
+
+def _leases_held(snapshot: Snapshot, server: str) -> int:
+    """How many there are, also of those that tell no address, as before 1.29; 0 where they are not shown."""
+    if snapshot.unknown(ObjectAt(LEASES, server)):
+        return 0
+    return len((snapshot.object(LEASES, server) or {}).get("items") or [])
 
 
 def _from_leases(snapshot: Snapshot, server: str) -> Iterator[str]:

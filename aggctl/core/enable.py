@@ -6,20 +6,31 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from aggctl.core import flags as f
-from aggctl.core.cluster_view import ClusterView, broken_by_routing, see_cluster
+from aggctl.core.cluster_view import ClusterView, broken_by_routing
 from aggctl.core.findings import Finding
 from aggctl.core.layer_files import LayerFiles, see_files
-from aggctl.core.manifest import edit_manifest
 from aggctl.core.need import Need, Wanted, find_need
 from aggctl.core.node import Node, see_node
+from aggctl.core.node_change import (
+    cluster_or_silence,
+    folder_steps,
+    folders_above,
+    in_force,
+    linked,
+    manifest_step,
+    new_manifest,
+    not_writable,
+    refused_flags,
+    shown_text,
+    silent,
+    undo_gate,
+)
 from aggctl.core.persist.decide import NOTHING, Persist, see_persist
 from aggctl.core.persist.patch import FILE
 from aggctl.core.persist.steps import Told, persist_steps, shown_persist
 from aggctl.core.plan import Condition, FileChange, FolderChange, Gate, ObjectChange, Plan, Step, stamp
-from aggctl.core.questions import FolderAt
 from aggctl.core.report import ShownChange
 from aggctl.core.snapshot import NotKnown
-from aggctl.core.text import unified_diff
 from aggctl.errors import Refused
 
 if TYPE_CHECKING:
@@ -28,28 +39,14 @@ if TYPE_CHECKING:
 
     from aggctl.core.pki import KeyPair
     from aggctl.core.plan import Change
-    from aggctl.core.questions import FolderSeen, ProcessSeen, Stamp, Unknown
+    from aggctl.core.questions import FolderSeen, Stamp, Unknown
     from aggctl.core.snapshot import Snapshot
 
 MINIMUM_MINOR = 7
 """The aggregation layer came with Kubernetes 1.7."""
 
-_WAYS_TO_AN_ANSWER = {
-    "clock-wrong": "set the clock: chronyc makestep     (or: timedatectl set-ntp true)",
-    "apiserver-not-trusted": "date -u, then: aggctl enable --kubeconfig /etc/kubernetes/admin.conf",
-    "kubeconfig-not-accepted": "kubeadm certs check-expiration; kubeadm certs renew admin.conf",
-    "no-rights-in-cluster": "aggctl enable --kubeconfig /etc/kubernetes/admin.conf",
-    "apiserver-not-reachable": "crictl ps -a --name kube-apiserver",
-}
-
 _SILENT_SERVER = frozenset({"apiserver-not-reachable", "apiserver-not-ready", "apiserver-tls-failed"})
 """A kube-apiserver that is down: --repair may bring it back. Wrong credentials are another matter."""
-
-UNDO_SECONDS = 240.0
-"""Putting back is given its time, however short the deadline of what failed."""
-
-STEADY_SECONDS = 3.0
-"""After an undo the old kube-apiserver must stay this long: the kubelet may still be about to stop it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,14 +107,14 @@ def see(snapshot: Snapshot, wanted: Wanted, now: datetime) -> Sight:
 def _see(snapshot: Snapshot, wanted: Wanted, now: datetime) -> Sight:
     node = see_node(snapshot, wanted.manifest)
     files = see_files(snapshot, node, wanted.pki_dir.rstrip("/"))
-    cluster, silence = _cluster(snapshot, node.server)
+    cluster, silence = cluster_or_silence(snapshot, node.server)
     need = find_need(node, files, cluster, wanted, now)
     persist = NOTHING if need.problems else see_persist(snapshot, node, need, cluster or silence, wanted)
-    folders = _folders(snapshot, (*_homes(files, need), *persist.folders))
+    folders = folders_above(snapshot, (*_homes(files, need), *persist.folders))
     problems = [*need.problems, *_version_problems(node, cluster), *persist.problems]
     if silence and not (wanted.repair and silence.code in _SILENT_SERVER):
         said = {silence.code, "apiserver-not-reachable"}
-        problems = [_silent(silence), *(each for each in problems if each.code not in said)]
+        problems = [silent(silence, "enable"), *(each for each in problems if each.code not in said)]
     if not problems:
         problems += _late_problems(snapshot, Sight(node, files, folders, cluster, silence, need, ()))
     return Sight(node, files, folders, cluster, silence, need, tuple(problems), persist)
@@ -129,10 +126,15 @@ def plan_enable(sight: Sight, minted: Minted, wanted: Wanted, told: Told | None 
     What `kubeadm upgrade` is told comes behind the gate: of a change that failed it never hears.
     """
     blobs: dict[str, bytes] = {}
-    steps = [*_folder_steps(sight), *_certificate_steps(sight, minted, blobs), *_manifest_step(sight, blobs)]
+    steps = [
+        *folder_steps(sight.folders, {}),
+        *_certificate_steps(sight, minted, blobs),
+        *_manifest_step(sight, blobs),
+    ]
     if steps:
         gate = Gate(live_conditions(sight), wanted.deadline)
-        steps[-1] = replace(steps[-1], gate=gate, undo_gate=_undo_gate(sight, wanted))
+        undone = undo_gate(sight.node, wanted.deadline, answers=sight.cluster is not None)
+        steps[-1] = replace(steps[-1], gate=gate, undo_gate=undone)
     steps += persist_steps(sight.persist, told, (sight.node.folder.uid, sight.node.folder.gid), blobs)
     keep = (sight.files.ca_at.host, sight.files.ca_key_at) if sight.need.ca_source else ()
     return Plan("enable", "switch the aggregation layer on", tuple(steps), blobs, keep)
@@ -142,7 +144,7 @@ def live_conditions(sight: Sight) -> tuple[Condition, ...]:
     """What is true where the layer is on: the gate of `enable`, and the proof of "nothing to do"."""
     node, files = sight.node, sight.files
     return (
-        _runs(node, sight.need),
+        in_force(node, sight.need.flags, sight.need.mounts),
         Condition("apiserver-ready", (("server", node.server), ("manifest", node.manifest.path))),
         Condition(
             "layer-published",
@@ -172,36 +174,7 @@ def _homes(files: LayerFiles, need: Need) -> tuple[str, ...]:
     return tuple(dict.fromkeys(path.rpartition("/")[0] for path in written))
 
 
-def _folders(snapshot: Snapshot, homes: tuple[str, ...]) -> dict[str, FolderSeen | None]:
-    snapshot.expect(*(FolderAt(home) for home in homes))
-    found: dict[str, FolderSeen | None] = {}
-    for home in homes:
-        path = home
-        while path and path not in found:
-            found[path] = snapshot.folder(path)
-            path = "" if found[path] else path.rpartition("/")[0]
-    return found
-
-
 # --- what stands in the way -------------------------------------------------------------------------------
-
-
-def _cluster(snapshot: Snapshot, server: str) -> tuple[ClusterView | None, Unknown | None]:
-    try:
-        return see_cluster(snapshot, server), None
-    except NotKnown as not_known:
-        return None, not_known.unknown
-
-
-def _silent(silence: Unknown) -> Finding:
-    return Finding(
-        code=silence.code,
-        severity="error",
-        subject="kube-apiserver",
-        message=silence.reason,
-        expected="an answer, to see which front-proxy CA the cluster publishes and which nodes it has",
-        fix=_WAYS_TO_AN_ANSWER.get(silence.code, f"aggctl explain {silence.code}"),
-    )
 
 
 def _version_problems(node: Node, cluster: ClusterView | None) -> Iterator[Finding]:
@@ -221,51 +194,13 @@ def _version_problems(node: Node, cluster: ClusterView | None) -> Iterator[Findi
 def _late_problems(snapshot: Snapshot, sight: Sight) -> Iterator[Finding]:
     """Preconditions that are worth a look only where the rest is in order."""
     node, need = sight.node, sight.need
-    yield from (_linked(path, seen.link) for path, seen in sight.folders.items() if seen and seen.link)
-    writes = {node.manifest.path.rpartition("/")[0]: node.folder} if sight.restarts else {}
-    for path, folder in {**writes, **sight.folders}.items():
-        if folder and not folder.writable:
-            yield _not_writable(path)
-    process = node.process or (node.processes[-1] if node.processes else None)
-    if sight.restarts and process:
-        yield from _refused_flags(snapshot, node, process, need)
+    way = "aggctl enable --pki-dir {}     (it must be mounted into the Pod)"
+    yield from linked(sight.folders, "pki-is-a-link", way)
+    yield from not_writable(node, sight.folders, "enable", restarts=sight.restarts)
+    if sight.restarts:
+        yield from refused_flags(snapshot, node, need.flags)
     if need.flags.get(f.ROUTING) == "true" and sight.cluster:
         yield from _routing_problems(snapshot, node.server, sight.cluster)
-
-
-def _refused_flags(snapshot: Snapshot, node: Node, process: ProcessSeen, need: Need) -> Iterator[Finding]:
-    """Ask the running binary about the whole new command line: the restart brings all of it into force."""
-    try:
-        complaint = snapshot.complaint(process.pid, _new_flags(node, process, need))
-    except NotKnown:
-        return  # the gate will tell; a binary that cannot be asked is no fault of the flags
-    if complaint:
-        yield Finding(
-            code="flag-refused",
-            severity="error",
-            subject=node.manifest.path,
-            message=f"the running kube-apiserver refuses what {node.manifest.path} would say: {complaint}",
-            expected="flags that this version takes",
-            fix=f"correct {node.manifest.path}, then run again",
-        )
-
-
-def _new_flags(node: Node, process: ProcessSeen, need: Need) -> tuple[str, ...]:
-    """The flags after the change; of those with $(VAR) the running process knows the value."""
-    kept = [flag for flag in node.manifest.flags if flag.name not in need.flags]
-    running = {word[2:].partition("=")[0]: word for word in _joined(process.argv)}
-    words = [f"--{flag.name}" if flag.value is None else f"--{flag.name}={flag.value}" for flag in kept]
-    return (
-        *(running.get(word[2:].partition("=")[0], word) if "$(" in word else word for word in words),
-        *(f"--{name}={value}" for name, value in need.flags.items()),
-    )
-
-
-def _joined(argv: tuple[str, ...]) -> Iterator[str]:
-    """The flags of a process as `--name=value`, also where the value is a word of its own."""
-    for word, following in zip(argv, (*argv[1:], "-"), strict=True):
-        if word.startswith("--"):
-            yield word if "=" in word or following.startswith("-") else f"{word}={following}"
 
 
 def _routing_problems(snapshot: Snapshot, server: str, cluster: ClusterView) -> Iterator[Finding]:
@@ -280,34 +215,7 @@ def _routing_problems(snapshot: Snapshot, server: str, cluster: ClusterView) -> 
         )
 
 
-def _linked(path: str, target: str) -> Finding:
-    return Finding(
-        code="pki-is-a-link",
-        severity="error",
-        subject=path,
-        message=f"{path} is reached through a symbolic link to {target}; nothing is written through it",
-        expected="a folder",
-        fix=f"name the folder itself: aggctl enable --pki-dir {target}     (it must be mounted into the Pod)",
-    )
-
-
-def _not_writable(path: str) -> Finding:
-    return Finding(
-        code="folder-not-writable",
-        severity="error",
-        subject=path,
-        message=f"{path} cannot be written",
-        expected="a file system that is mounted writable, and the rights of root",
-        fix="sudo aggctl enable     (on an immutable system its own configuration is the way)",
-    )
-
-
 # --- the plan ---------------------------------------------------------------------------------------------
-
-
-def _folder_steps(sight: Sight) -> Iterator[Step]:
-    for path in sorted(path for path, seen in sight.folders.items() if seen is None):
-        yield Step(f"folder {path}", FolderChange(path, 0o755))
 
 
 def _certificate_steps(sight: Sight, minted: Minted, blobs: dict[str, bytes]) -> Iterator[Step]:
@@ -341,36 +249,9 @@ def _before(sight: Sight, path: str) -> Stamp | None:
 
 
 def _manifest_step(sight: Sight, blobs: dict[str, bytes]) -> Iterator[Step]:
-    if not sight.restarts:
-        return
-    node = sight.node
-    content = edit_manifest(node.manifest, sight.need.flags, sight.need.mounts).encode()
-    before = node.file.stamp
-    after = stamp(content, before.mode, before.uid, before.gid)
-    blobs[before.digest], blobs[after.digest] = node.file.content, content
-    yield Step(node.manifest.path, FileChange(node.manifest.path, before, after))
-
-
-def _undo_gate(sight: Sight, wanted: Wanted) -> Gate | None:
-    """Healthy again, where it was healthy before; where the API was down its files are all that is owed."""
-    if sight.cluster is None or sight.node.process is None:
-        return None
-    return Gate(
-        (
-            Condition("manifest-in-force", (("manifest", sight.node.manifest.path),)),
-            Condition("apiserver-ready", (("server", sight.node.server),)),
-        ),
-        max(wanted.deadline, UNDO_SECONDS),
-        steady=STEADY_SECONDS,
-    )
-
-
-def _runs(node: Node, need: Need) -> Condition:
-    """The new process by its arguments; by being another one, where a mount is all that changes."""
-    process = node.process
-    same_arguments = need.mounts and not need.flags and process is not None
-    unlike = f"{process.pid}:{process.started:.0f}" if same_arguments and process else ""
-    return Condition("manifest-in-force", (("manifest", node.manifest.path), ("unlike", unlike), ("logs", 1)))
+    if sight.restarts:
+        need = sight.need
+        yield manifest_step(sight.node, new_manifest(sight.node, need.flags, need.mounts, blobs))
 
 
 def _shown(sight: Sight, change: Change, plan: Plan) -> ShownChange:
@@ -378,10 +259,9 @@ def _shown(sight: Sight, change: Change, plan: Plan) -> ShownChange:
         return shown_persist(sight.persist, change)
     if isinstance(change, FolderChange):
         return ShownChange("create", change.path, "0755   folder")
+    if change.path == sight.node.manifest.path:
+        return shown_text(change, plan)
     action = "change" if change.before else "create"
-    if change.path == sight.node.manifest.path and change.before and change.after:
-        old, new = (plan.blobs[each.digest].decode() for each in (change.before, change.after))
-        return ShownChange(action, change.path, "", unified_diff(old, new, change.path))
     mode = f"{change.after.mode:04o}" if change.after else ""
     return ShownChange(action, change.path, f"{mode}   {_purpose(sight, change.path)}".rstrip())
 

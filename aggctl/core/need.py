@@ -31,6 +31,7 @@ from aggctl.core.need_findings import (
     no_ca_key,
     orphan,
 )
+from aggctl.core.node_change import UNSAFE_MOUNTS
 from aggctl.core.questions import KeySeen, Stamp
 
 if TYPE_CHECKING:
@@ -41,13 +42,6 @@ if TYPE_CHECKING:
     from aggctl.core.layer_files import LayerFiles, Place
     from aggctl.core.node import Node
     from aggctl.core.pki import KeyPair
-
-_UNSAFE_MOUNTS = frozenset(
-    {"", "/", "/bin", "/boot", "/dev", "/etc", "/home", "/lib", "/lib64", "/proc", "/root", "/run", "/sbin"}
-    | {"/sys", "/tmp", "/usr", "/usr/bin", "/usr/lib", "/usr/local", "/usr/local/bin", "/usr/sbin", "/var"}  # noqa: S108 -- compared with, never written to
-    | {"/etc/kubernetes/manifests", "/etc/ssl", "/var/lib", "/var/run"}
-)
-"""What the image has in these places (its binary, its roots of trust) a mount would hide."""
 
 _NEEDED_FILES = ("client-ca-file", "tls-cert-file", "service-account-key-file", "etcd-cafile")
 _MENDED_BY_REPAIR = frozenset(
@@ -349,7 +343,7 @@ def _unsafe_folders(node: Node, files: LayerFiles) -> Iterator[Finding]:
             fix=f"aggctl enable --pki-dir {KUBEADM_FOLDER}",
         )
     for folder in _unmounted_folders(files):
-        if folder in _UNSAFE_MOUNTS or not folder.startswith("/"):
+        if folder in UNSAFE_MOUNTS or not folder.startswith("/"):
             yield Finding(
                 code="file-not-mounted",
                 severity="error",

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from aggctl.core.questions import Stamp
+from aggctl.core.typed import hold
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -179,6 +180,12 @@ def inverse_plan(plan: Plan, identity: str, title: str) -> Plan:
     )
 
 
+def standing(plan: Plan) -> tuple[Step, ...]:
+    """The steps whose result is there in the end: of several with the same target the last one."""
+    last = {step.change.path: step for step in plan.steps}
+    return tuple(step for step in plan.steps if step is last[step.change.path])
+
+
 def plan_to_json(plan: Plan) -> dict[str, Any]:
     """The plan as JSON without contents."""
     return {
@@ -202,6 +209,7 @@ def plan_to_json(plan: Plan) -> dict[str, Any]:
 
 def plan_from_json(data: dict[str, Any], blobs: Mapping[str, bytes]) -> Plan:
     """The plan from its JSON; KeyError, TypeError or ValueError where it is not of this shape."""
+    hold(data, _PLAN)
     return Plan(
         command=data["command"],
         title=data["title"],
@@ -220,6 +228,20 @@ def plan_from_json(data: dict[str, Any], blobs: Mapping[str, bytes]) -> Plan:
         ),
         blobs=blobs,
     )
+
+
+_STATE = {"digest": str, "mode": int, "uid": int, "gid": int, "blob": str, "holds": str, "whole": bool}
+_CHANGE = {
+    **dict.fromkeys(("folder", "object", "file", "server", "path", "target", "manager"), str),
+    "mode": int,
+    "create": bool,
+    "force": bool,
+    "before": _STATE,
+    "after": _STATE,
+}
+_GATE = {"waitsFor": str, "server": str, "watch": [str], "conditions!": [{"check!": str, "arguments!": {}}]}
+_STEP = {"title!": str, "change!": _CHANGE, "gate": _GATE, "undoGate": _GATE, "needs": _GATE}
+_PLAN = {"command!": str, "title!": str, "undoes!": str, "keep!": [str], "lasting": bool, "steps!": [_STEP]}
 
 
 def _change_to_json(change: Change) -> dict[str, Any]:

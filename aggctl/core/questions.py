@@ -236,10 +236,15 @@ class AskApi:
 
 @dataclass(frozen=True, slots=True)
 class RawAt:
-    """How a GET of `path` through `server` ends, whatever its status -> AnswerSeen."""
+    """How a GET of `path` through `server` ends, whatever its status -> AnswerSeen.
+
+    Where a `user` is named it is made as that user, in `groups`: an impersonation.
+    """
 
     path: str
     server: str
+    user: str = ""
+    groups: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,6 +262,7 @@ class MayDo:
     namespace: str
     name: str
     server: str
+    subresource: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -363,6 +369,15 @@ class PodHandshake:
     server: str
 
 
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """Whether a GET of `path` through `server` leaves an audit record in a log file (host path) -> bool."""
+
+    path: str
+    server: str
+    log: str
+
+
 Question = (
     FileAt
     | KeyAt
@@ -390,4 +405,5 @@ Question = (
     | PodLog
     | Handshake
     | PodHandshake
+    | Recorded
 )

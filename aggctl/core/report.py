@@ -20,6 +20,16 @@ EXIT_STATUS = {
 }
 """Exit status by outcome; an interrupt that was put back is 130 instead of 1, wrong usage is 2."""
 
+MEANINGS = {
+    0: "done, or already so",
+    1: "failed, everything was put back",
+    2: "wrong usage",
+    3: "refused, or problems found; nothing was changed",
+    4: "failed, and not all could be put back; the message says what to run",
+    130: "interrupted, and put back",
+}
+"""What each exit status means, for people."""
+
 
 @dataclass(frozen=True, slots=True)
 class ShownChange:

@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from aggctl.core.manifest.model import below, clean
+from aggctl.core.paths import below, clean
 from aggctl.core.podspec import (
     WhyNot,
     command_line,

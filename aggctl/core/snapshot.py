@@ -53,6 +53,7 @@ if TYPE_CHECKING:
         ProcessSeen,
         Question,
         QueueSeen,
+        Recorded,
         ServedSeen,
         WhoSeen,
     )
@@ -180,9 +181,9 @@ class Snapshot:
         answer: AnswerSeen = self._known(question)
         return answer
 
-    def raw(self, path: str, server: str) -> AnswerSeen:
-        """How a GET through a kube-apiserver ends."""
-        answer: AnswerSeen = self._known(RawAt(path, server))
+    def raw(self, path: str, server: str, user: str = "", groups: tuple[str, ...] = ()) -> AnswerSeen:
+        """How a GET through a kube-apiserver ends, made as `user` where one is named."""
+        answer: AnswerSeen = self._known(RawAt(path, server, user, groups))
         return answer
 
     def may(self, question: MayDo) -> bool:
@@ -203,6 +204,11 @@ class Snapshot:
     def queue(self, server: str) -> QueueSeen:
         """The aggregator's work queue."""
         answer: QueueSeen = self._known(AggregatorQueue(server))
+        return answer
+
+    def recorded(self, question: Recorded) -> bool:
+        """Whether a request leaves an audit record."""
+        answer: bool = self._known(question)
         return answer
 
     def dial(self, address: str) -> str:

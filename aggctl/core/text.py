@@ -18,6 +18,14 @@ _SECRETS = re.compile(  # of env, a probe's headers, extraArgs; flags such as --
 )
 
 
+_LONG_TAG = re.compile(rb"(?:^|[\s,\[{:-])![^\s,\[\]{}]{1000}")
+
+
+def has_long_tag(yaml: bytes) -> bool:
+    """Whether a tag is longer than any; ruamel's time for one grows with the square of its length."""
+    return bool(_LONG_TAG.search(yaml))
+
+
 def clean(text: str | bytes, limit: int = 300) -> str:
     """One line of at most `limit` characters; escape sequences and control characters become blanks."""
     if isinstance(text, bytes):

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import re
 import ssl
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aggctl.core.questions import Unknown
 from aggctl.core.text import clean
+from aggctl.core.typed import read_json
 
 if TYPE_CHECKING:
     from aggctl.system.kubeconfig import Credentials
 
+_LINE_OF_C = re.compile(r"^_ssl\.c:\d+: ")
 UNAUTHORIZED, FORBIDDEN = 401, 403
+TOLD = 256 * 1024
+"""Bytes of a refusal that are read."""
+
 _NOT_YET_VALID, _EXPIRED = 9, 10
 """X509_V_ERR_CERT_NOT_YET_VALID and X509_V_ERR_CERT_HAS_EXPIRED."""
 
@@ -34,27 +38,43 @@ def refusal(server: str, path: str, status: int, body: bytes, credentials: Crede
 
 def waits_for(status: int, body: bytes) -> str:
     """What /readyz complains of: its failed checks by name, else its words."""
-    failed = re.findall(r"\[-\](\S+)", body.decode("utf-8", "replace"))
+    failed = re.findall(r"\[-\](\S{1,80})", body[:TOLD].decode("utf-8", "replace"))
     return f"HTTP {status}: {clean(', '.join(failed) or message(body))}"
 
 
 def message(body: bytes) -> str:
     """The message of a `Status`, else the words as they are."""
     try:
-        return str(json.loads(body)["message"])
+        return str(read_json(body[:TOLD])["message"])
     except (ValueError, KeyError, TypeError):
         return clean(body)
+
+
+def username(review: dict[str, Any]) -> str:
+    """The name in a SelfSubjectReview; a refusal is a Status, whose `status` is a word."""
+    try:
+        return str(review["status"]["userInfo"]["username"])
+    except (KeyError, TypeError):
+        return ""
 
 
 def no_answer(server: str, error: Exception) -> Unknown:
     """Why no answer came at all."""
     cause = _root_cause(error)
-    said = clean(str(getattr(cause, "strerror", "") or cause))
+    said = _words_of(cause)
     if isinstance(cause, ssl.SSLCertVerificationError):
         return _not_trusted(server, cause, said)
     if isinstance(cause, ssl.SSLError):
         return Unknown(f"TLS with {server} failed: {said}", "apiserver-tls-failed")
     return Unknown(f"{server} does not answer: {said}", "apiserver-not-reachable")
+
+
+def _words_of(cause: BaseException) -> str:
+    """The system's words, without what only a programmer understands."""
+    if type(cause).__name__ == "IncompleteRead":  # of http.client, or of urllib3
+        return "its answer broke off in the middle"
+    said = clean(str(getattr(cause, "strerror", "") or cause))
+    return _LINE_OF_C.sub("", said) or "what it sends is no HTTP"
 
 
 def _not_trusted(server: str, error: ssl.SSLCertVerificationError, said: str) -> Unknown:

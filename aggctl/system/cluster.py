@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from aggctl.core import pki
 from aggctl.core.fields import created_stamp
+from aggctl.core.kinds import AGGREGATED, REVIEW
 from aggctl.core.questions import (
     PROBE_USER,
     AggregatorQueue,
@@ -41,15 +42,18 @@ from aggctl.core.questions import (
     WhoSeen,
 )
 from aggctl.core.text import clean
+from aggctl.core.typed import hold, read_json, typed, weight_of
 from aggctl.errors import Failed, Refused
-from aggctl.system.answers import no_answer, refusal, waits_for
-from aggctl.system.frontproxy import answer_seen, ask_api
+from aggctl.system.access import access_review, named
+from aggctl.system.answers import TOLD, no_answer, refusal, username, waits_for
+from aggctl.system.frontproxy import ANSWER_LIMIT, answer_seen, ask_api
 from aggctl.system.handshake import served, shown_in_pod
 from aggctl.system.kubeconfig import tls_context
 from aggctl.system.metrics import aggregator_queue, unavailable_apis
+from aggctl.system.room import Purse, Room
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from urllib3 import BaseHTTPResponse, PoolManager
 
@@ -57,7 +61,9 @@ if TYPE_CHECKING:
     from aggctl.system.files import Files
     from aggctl.system.kubeconfig import Credentials
 
-BODY_LIMIT = 32 * 1024 * 1024
+BODY_LIMIT, METRICS_LIMIT = 16 * 1024 * 1024, 32 * 1024 * 1024
+"""Bytes that are read of an answer; the metrics of a busy kube-apiserver have 4 MB and more."""
+
 NOT_FOUND = 404
 JSON = "application/json"
 DISCOVERY = ",".join(
@@ -85,6 +91,7 @@ class Cluster:
         self._lock = threading.Lock()
         self._found: tuple[Credentials, PoolManager] | None = None
         self._held: dict[str, KeyPair] = {}
+        self._room, self._purse = Room(), Purse()
         self._answers: dict[type, Callable[[Any], Any]] = {
             ObjectAt: lambda asked: self._object(asked.path, asked.server),
             MetadataIn: lambda asked: self._object(asked.path, asked.server, METADATA),
@@ -100,9 +107,9 @@ class Cluster:
             MayGet: lambda asked: self._may(
                 asked.server, {"nonResourceAttributes": {"path": asked.path, "verb": "get"}}
             ),
-            MayDo: self._may_do,
+            MayDo: lambda asked: self._may(asked.server, access_review(asked)),
             PodHandshake: self._pod_handshake,
-            RawAt: lambda asked: self._raw(asked.path, asked.server),
+            RawAt: self._raw,
             StaleApis: lambda asked: self._stale(asked.server),
             UnavailableApis: lambda asked: self._metrics(asked.server, unavailable_apis),
             PodLog: self._log,
@@ -138,6 +145,8 @@ class Cluster:
             return Unknown(
                 f"{where} answered what cannot be read: {clean(str(error))}", "answer-not-understood"
             )
+        finally:
+            self._room.leave()
 
     def _object(self, path: str, server: str, accept: str = JSON) -> dict[str, Any] | Unknown | None:
         response, body = self._request("GET", server + path, accept=accept)
@@ -145,10 +154,11 @@ class Cluster:
             return None
         if response.status != 200:  # noqa: PLR2004 -- HTTP's own number
             return refusal(server, path, response.status, body, self.credentials)
-        found = json.loads(body)
+        found = read_json(body)
         if not isinstance(found, dict) or found.get("kind") == "Status":
             return Unknown(f"{server}{path} answered no object: {clean(body)}", "answer-not-understood")
-        return found
+        self._purse.keep(server + path, weight_of(body))
+        return typed(path, found, partial=accept == METADATA)
 
     def _pair(self, asked: PairAt) -> PairSeen | Unknown | None:
         """A Secret's certificates; its key leaves this function as the fingerprint of its public half."""
@@ -166,11 +176,12 @@ class Cluster:
         )
 
     def _ready(self, server: str) -> str:
-        response, body = self._get(f"{server}/readyz")
-        return "ok" if response.status == 200 else waits_for(response.status, body)  # noqa: PLR2004 -- as above
+        response, body = self._request("GET", f"{server}/readyz", most=TOLD)
+        ready = response.status == 200 and body.strip() == b"ok"  # noqa: PLR2004 -- as above
+        return "ok" if ready else waits_for(response.status, body)
 
     def _skew(self, server: str) -> float | Unknown:
-        response, _ = self._get(f"{server}/version")
+        response, _ = self._request("GET", f"{server}/version", most=TOLD)
         date = response.headers.get("Date", "")
         try:
             return parsedate_to_datetime(date).timestamp() - time.time()
@@ -204,7 +215,7 @@ class Cluster:
                 server, context, "authorization.k8s.io/v1", "SelfSubjectAccessReview", spec
             )
             return WhoSeen(status, PROBE_USER if status == 201 else "")  # noqa: PLR2004 -- HTTP's own number
-        return WhoSeen(status, clean(_username(body), 100))
+        return WhoSeen(status, clean(username(body), 100))
 
     def _read(self, path: str) -> bytes:
         """A file of the node; links on the way stay below its root."""
@@ -216,19 +227,19 @@ class Cluster:
     def _review(
         self, server: str, context: ssl.SSLContext, group: str, kind: str, spec: dict[str, Any]
     ) -> tuple[int, dict[str, Any]]:
-        with self._pool(context) as pool:
-            response = pool.request(
-                "POST",
-                f"{server}/apis/{group}/{kind.lower()}s",
-                body=json.dumps({"apiVersion": group, "kind": kind, "spec": spec}),
-                headers={
-                    "Content-Type": "application/json",
-                    "X-Remote-User": PROBE_USER,
-                    "X-Remote-Group": "system:authenticated",
-                },
-            )
+        from aggctl.system.pool import new_pool  # noqa: PLC0415 -- it loads urllib3
+
+        url = f"{server}/apis/{group}/{kind.lower()}s"
+        review = json.dumps({"apiVersion": group, "kind": kind, "spec": spec}).encode()
+        headers = {
+            "Content-Type": JSON,
+            "X-Remote-User": PROBE_USER,
+            "X-Remote-Group": "system:authenticated",
+        }
+        with new_pool(context, self._timeout) as pool:
+            response, answer = self._fetch(pool, "POST", url, review, headers, ANSWER_LIMIT)
         try:
-            body = json.loads(response.data)
+            body = read_json(answer)
         except ValueError:
             body = {}
         return response.status, body if isinstance(body, dict) else {}
@@ -244,17 +255,13 @@ class Cluster:
         except (HTTPError, OSError, ValueError) as error:
             unknown = no_answer(url.partition("/api")[0], error)
             raise Failed(unknown.code, unknown.reason, do=f"aggctl explain {unknown.code}") from error
+        finally:
+            self._room.leave()
         return response.status, answer
 
     def _pod_handshake(self, asked: PodHandshake) -> ServedSeen | Unknown:
         show = partial(shown_in_pod, asked, self.credentials, self._timeout)
         return served(show, f"Pod {asked.namespace}/{asked.pod}", asked.authority)
-
-    def _may_do(self, asked: MayDo) -> bool | Unknown:
-        keys = ("verb", "group", "resource", "namespace", "name")
-        what = {"resourceAttributes": {key: value for key in keys if (value := getattr(asked, key))}}
-        who = {"user": asked.user, "groups": list(asked.groups)} if asked.user else {}
-        return self._may(asked.server, what | who)
 
     def _may(self, server: str, spec: dict[str, Any]) -> bool | Unknown:
         """An access review of oneself, or of the user in it: kube-apiserver makes it and keeps it nowhere."""
@@ -264,11 +271,13 @@ class Cluster:
         response, body = self._request("POST", url, json.dumps(review).encode())
         if response.status not in (200, 201):
             return refusal(server, url.removeprefix(server), response.status, body, self.credentials)
-        return bool((json.loads(body).get("status") or {}).get("allowed"))
+        found = read_json(body)
+        hold(found, REVIEW)
+        return bool((found.get("status") or {}).get("allowed"))
 
-    def _raw(self, path: str, server: str) -> AnswerSeen:
+    def _raw(self, asked: RawAt) -> AnswerSeen:
         began = time.monotonic()
-        response, body = self._request("GET", server + path)
+        response, body = self._request("GET", asked.server + asked.path, who=asked, most=ANSWER_LIMIT)
         return answer_seen(response.status, body, time.monotonic() - began)
 
     def _stale(self, server: str) -> tuple[str, ...] | Unknown:
@@ -276,19 +285,19 @@ class Cluster:
         response, body = self._request("GET", f"{server}/apis", accept=DISCOVERY)
         if response.status != 200:  # noqa: PLR2004 -- HTTP's own number
             return refusal(server, "/apis", response.status, body, self.credentials)
-        found = json.loads(body)
+        found = read_json(body)
+        hold(found, AGGREGATED)
         if found.get("kind") != "APIGroupDiscoveryList":
             return Unknown(f"{server} has no aggregated discovery", "answer-not-understood")
-        items = found.get("items") or []
         return tuple(
             f"{each['metadata']['name']}/{one['version']}"
-            for each in items
+            for each in found.get("items") or []
             for one in each.get("versions") or []
             if one.get("freshness") == "Stale"
         )
 
     def _metrics(self, server: str, read: Callable[[bytes], Read]) -> Read | Unknown:
-        response, body = self._get(f"{server}/metrics")
+        response, body = self._request("GET", f"{server}/metrics", most=METRICS_LIMIT)
         if response.status != 200:  # noqa: PLR2004 -- HTTP's own number
             return refusal(server, "/metrics", response.status, body, self.credentials)
         return read(body)
@@ -298,27 +307,26 @@ class Cluster:
             f"/api/v1/namespaces/{question.namespace}/pods/{question.pod}/log?container={question.container}"
             f"&tailLines={LOG_LINES}&limitBytes={LOG_BYTES}&previous={str(question.previous).lower()}"
         )
-        response, body = self._get(question.server + path)
+        response, body = self._request("GET", question.server + path, most=LOG_BYTES)
         if response.status != 200:  # noqa: PLR2004 -- HTTP's own number
             return refusal(question.server, path, response.status, body, self.credentials)
         return tuple(clean(line, 500) for line in body.splitlines() if line.strip())
 
     @contextlib.contextmanager
-    def stream(self, url: str, silence: float) -> Iterator[BaseHTTPResponse]:
-        """The answer to a GET as it comes, however long it goes on; `silence` in seconds ends it."""
+    def stream(self, url: str, silence: float, *, endless: bool) -> Iterator[BaseHTTPResponse]:
+        """The answer to a GET as it comes; `silence` in seconds ends it, else nothing where it is endless."""
         from urllib3 import Timeout  # noqa: PLC0415 -- 80 ms that --help need not pay
+
+        from aggctl.system.pool import open_stream  # noqa: PLC0415 -- as above
 
         credentials, pool = self._opened()
         headers = {"Authorization": f"Bearer {credentials.token}"} if credentials.token else {}
         patience = Timeout(connect=self._timeout, read=silence)
-        response = pool.request("GET", url, headers=headers, preload_content=False, timeout=patience)
+        response = open_stream(pool, url, headers, patience, endless=endless)
         try:
             yield response
         finally:
             response.close()
-
-    def _get(self, url: str) -> tuple[BaseHTTPResponse, bytes]:
-        return self._request("GET", url)
 
     def _request(
         self,
@@ -328,46 +336,44 @@ class Cluster:
         content_type: str = JSON,
         *,
         accept: str = JSON,
+        who: RawAt | None = None,
+        most: int = 0,
     ) -> tuple[BaseHTTPResponse, bytes]:
         credentials, pool = self._opened()
-        headers = {"Accept": accept}
+        headers = named(who, accept)
         if body is not None:
             headers["Content-Type"] = content_type
         if credentials.token:
             headers["Authorization"] = f"Bearer {credentials.token}"
-        response = pool.request(method, url, body=body, headers=headers, preload_content=False)
-        try:
-            answer = response.read(BODY_LIMIT + 1)
-        finally:
-            response.release_conn()
-        if len(answer) > BODY_LIMIT:
-            raise ValueError("the answer is longer than 32 MiB")
+        return self._fetch(pool, method, url, body, headers, most or BODY_LIMIT)
+
+    def _fetch(
+        self,
+        pool: PoolManager,
+        method: str,
+        url: str,
+        body: bytes | None,
+        headers: Mapping[str, str],
+        most: int,
+    ) -> tuple[BaseHTTPResponse, bytes]:
+        from aggctl.system.pool import fetch  # noqa: PLC0415 -- it loads urllib3
+
+        response, answer = fetch(
+            pool, method, url, body, headers, timeout=self._timeout, most=most, room=self._room
+        )
+        if len(answer) > most and response.status < 300:  # noqa: PLR2004 -- of a refusal the beginning will do
+            raise ValueError(f"the answer is longer than {most // 1024} KiB")
         return response, answer
 
     def _opened(self) -> tuple[Credentials, PoolManager]:
+        from aggctl.system.pool import new_pool  # noqa: PLC0415 -- it loads urllib3
+
         with self._lock:
             if self._found is None:
                 credentials = self._find()
-                self._found = credentials, self._pool(_context(credentials), credentials.server_name)
+                pool = new_pool(_context(credentials), self._timeout, credentials.server_name)
+                self._found = credentials, pool
             return self._found
-
-    def _pool(self, context: ssl.SSLContext, server_name: str = "") -> PoolManager:
-        import urllib3  # noqa: PLC0415 -- 80 ms that --help need not pay
-
-        if context.verify_mode == ssl.CERT_NONE:  # the kubeconfig says so; kubectl does not warn either
-            urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
-        names: dict[str, Any] = {"server_hostname": server_name} if server_name else {}
-        # urllib3 sets ALPN for each connection, which breaks handshakes that other threads begin just then
-        # with the same context (a use after free, python/cpython#141012): it is set once, here.
-        context.set_alpn_protocols(["http/1.1"])
-        context.set_alpn_protocols = _as_it_is  # type: ignore[method-assign]
-        return urllib3.PoolManager(
-            ssl_context=context,
-            timeout=urllib3.Timeout(total=self._timeout),
-            retries=False,
-            maxsize=8,
-            **names,
-        )
 
 
 def _not_held(identity: str) -> Unknown:
@@ -386,15 +392,3 @@ def _context(credentials: Credentials) -> ssl.SSLContext:
             expected="certificate-authority, client-certificate and client-key in PEM, the last two a pair",
             do="give a good one by --kubeconfig FILE (on a control-plane node: /etc/kubernetes/admin.conf)",
         ) from error
-
-
-def _as_it_is(alpn_protocols: Iterable[str]) -> None:
-    """Nothing is changed."""
-
-
-def _username(review: dict[str, Any]) -> str:
-    """The name in a SelfSubjectReview; a refusal is a Status, whose `status` is a word."""
-    try:
-        return str(review["status"]["userInfo"]["username"])
-    except (KeyError, TypeError):
-        return ""

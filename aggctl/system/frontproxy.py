@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import json
 import socket
 import ssl
 import time
@@ -11,7 +10,9 @@ from typing import TYPE_CHECKING
 
 from aggctl.core.questions import PROBE_USER, AnswerSeen, Unknown
 from aggctl.core.text import clean
+from aggctl.core.typed import NotTyped, read_json
 from aggctl.system.kubeconfig import tls_context
+from aggctl.system.punctual import PATIENCE, PunctualSocket, bound
 
 if TYPE_CHECKING:
     from aggctl.core.pki import KeyPair
@@ -23,7 +24,10 @@ HEADERS = {
     "Accept": "application/json",
 }
 REFUSED = 0
-ANSWER_LIMIT, SAID_LIMIT, RESOURCES_LIMIT = 32 * 1024 * 1024, 600, 200
+ANSWER_LIMIT, SAID_LIMIT, RESOURCES_LIMIT = 4 * 1024 * 1024, 600, 200
+ANSWER_WEIGHT = 16 * 1024 * 1024
+"""What is read of an answer, of which little is kept: the largest discovery documents have 200 KB."""
+
 NO_COMMON_TLS = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "UNSUPPORTED_PROTOCOL", "HTTP_REQUEST")
 """What OpenSSL says of a server that speaks something else: it never saw the certificate."""
 
@@ -40,6 +44,7 @@ def ask_api(asked: AskApi, pair: KeyPair | None, timeout: float) -> AnswerSeen |
         insecure=not asked.authority,
     )
     context.hostname_checks_common_name = False
+    context.sslsocket_class = PunctualSocket
     try:
         plain = socket.create_connection((host.strip("[]"), int(port)), timeout=timeout)
     except OSError as error:
@@ -47,7 +52,7 @@ def ask_api(asked: AskApi, pair: KeyPair | None, timeout: float) -> AnswerSeen |
     with plain:
         try:
             with context.wrap_socket(plain, server_hostname=asked.name) as connection:
-                return _answer(connection, asked)
+                return _answer(connection, asked, timeout)
         except ssl.SSLCertVerificationError as error:
             return Unknown(f"{asked.address} does not verify as {asked.name}: {clean(error.verify_message)}")
         except TimeoutError:
@@ -58,9 +63,10 @@ def ask_api(asked: AskApi, pair: KeyPair | None, timeout: float) -> AnswerSeen |
             return AnswerSeen(REFUSED, clean(str(error)))
 
 
-def _answer(connection: ssl.SSLSocket, asked: AskApi) -> AnswerSeen:
+def _answer(connection: ssl.SSLSocket, asked: AskApi, timeout: float) -> AnswerSeen:
     request = http.client.HTTPConnection(asked.name)
     request.sock = connection
+    bound(connection, PATIENCE * timeout, 2 * ANSWER_LIMIT)
     began = time.monotonic()
     request.request("GET", asked.path, headers=HEADERS)
     response = request.getresponse()
@@ -70,8 +76,8 @@ def _answer(connection: ssl.SSLSocket, asked: AskApi) -> AnswerSeen:
 def answer_seen(status: int, body: bytes, seconds: float) -> AnswerSeen:
     """An answer without its body: what a `Status` or plain text says, or what a discovery document names."""
     try:
-        found = json.loads(body)
-    except (ValueError, RecursionError):
+        found = read_json(body, ANSWER_WEIGHT)
+    except NotTyped:
         found = None
     if not isinstance(found, dict):
         return AnswerSeen(status, clean(body, SAID_LIMIT), seconds)

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from aggctl.core.questions import ServedSeen, Unknown
 from aggctl.core.text import clean
 from aggctl.system.kubeconfig import tls_context
+from aggctl.system.punctual import PATIENCE, PunctualSocket, bound
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -27,6 +28,8 @@ PROTOCOL = "v4.channel.k8s.io"
 """The kubelet's WebSocket protocol: channel 0 is data, 1 errors; both begin with the port (cri-streaming)."""
 
 DATA, ERROR = 0, 1
+FORWARDED = 1024 * 1024
+"""Bytes of a handshake; OpenSSL takes 100 KB of certificates."""
 
 
 class NotDialled(OSError):  # noqa: N818 -- what happened
@@ -125,10 +128,12 @@ def _forwarded(asked: PodHandshake, credentials: Credentials, timeout: float) ->
     path = f"/api/v1/namespaces/{asked.namespace}/pods/{asked.pod}/portforward?ports={asked.port}"
     header = [f"Authorization: Bearer {credentials.token}"] if credentials.token else []
     context = credentials.context()
+    context.sslsocket_class = PunctualSocket
     host, port = place.hostname or "", place.port or 443
     try:
         plain = socket.create_connection((host, port), timeout=timeout)
         secured = context.wrap_socket(plain, server_hostname=credentials.server_name or host)
+        bound(secured, PATIENCE * timeout, FORWARDED)
         connection = websocket.create_connection(
             f"wss://{place.netloc}{path}",
             socket=secured,

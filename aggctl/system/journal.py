@@ -20,17 +20,18 @@ import json
 import os
 import shutil
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aggctl.core.plan import Plan, digest, digests_of, plan_from_json, plan_to_json
+from aggctl.core.typed import hold, read_json
 from aggctl.errors import Refused
 from aggctl.system import shred
 from aggctl.system.files import naming
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from datetime import datetime
 
 HOME = "/var/lib/aggctl"
 KEPT = f"{HOME}/kept"
@@ -114,13 +115,13 @@ class Journal:
     def _entry(self, part: str, name: str) -> Entry:
         folder = self._home / part / name
         try:
-            data = json.loads((folder / "plan.json").read_bytes())
+            data = read_json((folder / "plan.json").read_bytes())
             lines = _lines(folder / "log.jsonl")
             undoing = any("undo" in line for line in lines)
             details = _json_or_nothing(folder / "outcome.json")
             return Entry(
                 identity=folder.name,
-                started=data["started"],
+                started=datetime.fromisoformat(data["started"]).isoformat(),
                 plan=plan_from_json(data["plan"], _Blobs(folder / "blobs")),
                 begun=tuple(dict.fromkeys(line["begin"] for line in lines if "begin" in line)),
                 undone=frozenset(line["undone"] for line in lines if "undone" in line),
@@ -128,7 +129,7 @@ class Journal:
                 outcome=_outcome(part, details, undoing=undoing),
                 details=details,
             )
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise Refused(
                 "journal-not-readable",
                 f"the record {folder} cannot be read ({error})",
@@ -384,15 +385,15 @@ def _lines(path: Path) -> list[dict[str, Any]]:
 
 def _line(line: bytes) -> dict[str, Any]:
     try:
-        found = json.loads(line)
+        found = read_json(line)
     except ValueError:
         return {}
-    return found if isinstance(found, dict) else {}
+    hold(found, {"begin": int, "undone": int})
+    return dict(found)
 
 
 def _json_or_nothing(path: Path) -> dict[str, Any]:
-    try:
-        found: dict[str, Any] = json.loads(path.read_bytes())
-    except (FileNotFoundError, ValueError):
-        return {}
-    return found
+    with contextlib.suppress(FileNotFoundError, ValueError):
+        found = read_json(path.read_bytes())
+        return found if isinstance(found, dict) else {}
+    return {}

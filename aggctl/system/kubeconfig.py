@@ -16,10 +16,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from aggctl.core.text import clean
+from aggctl.core.plainyaml import read_plain
+from aggctl.core.text import clean, has_long_tag
 from aggctl.errors import Refused
 
-LIMIT = 2 * 1024 * 1024
+LIMIT, VALUES = 2 * 1024 * 1024, 50_000
+"""Bytes, and signs that a value begins with; two thousand clusters have fewer."""
+
 _TOKEN_NAMES = ("BearerToken", "authorization")
 """What the `kubernetes` package calls a token: newer versions the first, older ones the second."""
 
@@ -53,7 +56,7 @@ def tls_context(
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     else:
         context = ssl.create_default_context(
-            cadata=authority.decode("ascii", "replace") if authority else None
+            cadata=authority.decode("ascii", "ignore") if authority else None  # PEM may hold remarks
         )
     # Kubernetes' own CAs carry no Authority Key Identifier, which this flag would demand from Python 3.13 on.
     context.verify_flags &= ~getattr(ssl, "VERIFY_X509_STRICT", 0)
@@ -72,15 +75,38 @@ def find_credentials(kubeconfig: str, context: str, node_config: str) -> Credent
 
     Refused where there are none, or where a file is none; the sentence names the file.
     """
-    chosen = kubeconfig or os.environ.get("KUBECONFIG", "")
-    if not chosen and node_config and Path(node_config).exists():
-        chosen = node_config
+    chosen = _chosen(kubeconfig, node_config)
     if chosen and os.pathsep not in chosen:
         return _read(chosen, context) or _by_library(chosen, context)
-    default = Path.home() / ".kube" / "config"
+    default = _default()
     if not chosen and default.exists():
         return _read(str(default), context) or _by_library(str(default), context)
     return _by_library(chosen, context)
+
+
+def plain_credentials(kubeconfig: str, context: str, node_config: str) -> Credentials | None:
+    """The same where a single file holds them as certificates or a token: nothing is run, nobody is asked."""
+    chosen = _chosen(kubeconfig, node_config) or str(_default())
+    return None if os.pathsep in chosen else _read(chosen, context)
+
+
+def context_names(kubeconfig: str, node_config: str) -> list[str]:
+    """The contexts of the files that are meant; one that cannot be read has none."""
+    found: dict[str, None] = {}
+    for path in (_chosen(kubeconfig, node_config) or str(_default())).split(os.pathsep):
+        with contextlib.suppress(Refused, KeyError, TypeError):
+            found |= {str(each["name"]): None for each in _parse(path)["contexts"]}
+    return list(found)
+
+
+def _chosen(kubeconfig: str, node_config: str) -> str:
+    """The option, $KUBECONFIG, or this node's admin.conf; empty where none of them is there."""
+    chosen = kubeconfig or os.environ.get("KUBECONFIG", "")
+    return chosen or (node_config if node_config and Path(node_config).exists() else "")
+
+
+def _default() -> Path:
+    return Path.home() / ".kube" / "config"
 
 
 def _read(path: str, wanted: str) -> Credentials | None:
@@ -122,6 +148,8 @@ def _read(path: str, wanted: str) -> Credentials | None:
         raise _broken(path, "it has not the shape of a kubeconfig") from error
     except binascii.Error as error:
         raise _broken(path, f"its data is no base64 ({error})") from error
+    except ValueError as error:
+        raise _broken(path, "a path in it is none") from error
     except OSError as error:
         raise _broken(path, f"{error.filename}: {error.strerror}") from error
 
@@ -133,20 +161,27 @@ def _address(path: str, server: str) -> str:
 
 
 def _parse(path: str) -> Any:
-    from ruamel.yaml import YAML  # noqa: PLC0415 -- 35 ms that --help need not pay
-    from ruamel.yaml.error import YAMLError  # noqa: PLC0415 -- as above
-
     try:
         with Path(path).open("rb") as file:
             content = file.read(LIMIT + 1)
-        if len(content) > LIMIT:
-            raise _broken(path, "it is larger than 2 MiB, so it is no kubeconfig")
-        if not content.strip():
-            raise _broken(path, "it is empty")
-        return YAML(typ="safe", pure=True).load(content)
     except OSError as error:
         raise _broken(path, f"{error.strerror}") from error
-    except (YAMLError, UnicodeDecodeError, ValueError) as error:
+    if len(content) > LIMIT:
+        raise _broken(path, "it is larger than 2 MiB, so it is no kubeconfig")
+    if not content.strip():
+        raise _broken(path, "it is empty")
+    if sum(map(content.count, (b"\n", b",", b"[", b"{"))) > VALUES or has_long_tag(content):
+        raise _broken(path, "it is longer than any kubeconfig")  # to parse it would take minutes
+    return read_plain(content.decode("latin-1")) or _parse_yaml(path, content)
+
+
+def _parse_yaml(path: str, content: bytes) -> Any:
+    from ruamel.yaml import YAML  # noqa: PLC0415 -- 25 ms that a kubeconfig of kubeadm or kubectl need not pay
+    from ruamel.yaml.error import YAMLError  # noqa: PLC0415 -- as above
+
+    try:
+        return YAML(typ="safe", pure=True).load(content)
+    except (YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
         raise _broken(path, "it is no YAML") from error
 
 
@@ -159,7 +194,7 @@ def _named(entries: Any, name: str, kind: str) -> dict[str, Any]:
 
 def _part(entry: dict[str, Any], name: str, folder: Path) -> bytes:
     if entry.get(f"{name}-data"):
-        return base64.b64decode(entry[f"{name}-data"], validate=True)
+        return base64.b64decode(str(entry[f"{name}-data"]).encode("utf-8", "replace"), validate=True)
     return (folder / entry[name]).read_bytes() if entry.get(name) else b""
 
 
@@ -190,6 +225,10 @@ def _by_library(chosen: str, context: str) -> Credentials:
             found="" if chosen else "neither --kubeconfig nor $KUBECONFIG, no admin.conf, no ~/.kube/config",
             do="give one by --kubeconfig FILE (on a control-plane node: /etc/kubernetes/admin.conf)",
         ) from error
+    except OSError:
+        raise
+    except Exception as error:  # of whatever kind a file of another shape makes that package raise
+        raise _broken(chosen or str(_default()), "the kubernetes package cannot read it") from error
     authorization = next(filter(None, map(configuration.get_api_key_with_prefix, _TOKEN_NAMES)), "")
     return Credentials(
         source=chosen or ("the Pod's ServiceAccount" if in_pod else "the default kubeconfig"),

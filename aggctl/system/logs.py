@@ -338,12 +338,17 @@ class ApiLog:
         asked = urlencode({"container": of.name, "timestamps": "true", **query})
         silence = SILENCE if "follow" in query else self._cluster.timeout
         try:
-            with self._cluster.stream(f"{server}{path}?{asked}", silence) as response:
+            with self._cluster.stream(
+                f"{server}{path}?{asked}", silence, endless="follow" in query
+            ) as response:
                 if response.status != 200:  # noqa: PLR2004 -- HTTP's own number
                     body = response.read(AT_ONCE)
                     unknown = refusal(server, path, response.status, body, self._cluster.credentials)
                     raise _not_readable(response.status, unknown)
-                yield from _split(response.stream(BLOCK, decode_content=True))
+                parts = response.stream(BLOCK, decode_content=True)
+                yield from _split(
+                    parts if "follow" in query else itertools.islice(parts, MOST_BYTES // BLOCK)
+                )
         except ReadTimeoutError as error:
             if "follow" not in query:
                 raise NotReadable(no_answer(server, error)) from error

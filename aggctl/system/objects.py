@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from aggctl.core.fields import MANAGER, restored, restored_owners, stamps
+from aggctl.core.kinds import OBJECT, STATUS, STORED
 from aggctl.core.plan import ObjectChange, canonical
 from aggctl.core.text import clean
+from aggctl.core.typed import NotTyped, hold, read_json, typed
 from aggctl.errors import Failed, Refused
 from aggctl.system.files import Changed
 
@@ -274,11 +276,28 @@ class Objects:
     ) -> Answer:
         sent = None if body is None else canonical(body)
         status, content = self._cluster.send(method, self.server + path, sent, content_type)
+        if status in (OK, CREATED) and method != "DELETE":
+            return Answer(status, _object_in(content, method, path))
         try:
-            found = json.loads(content)
-        except ValueError:
+            found = read_json(content)
+            hold(found, STATUS)
+        except NotTyped:
             found = {"message": clean(content)}
-        return Answer(status, found if isinstance(found, dict) else {})
+        return Answer(status, found)
+
+
+def _object_in(content: bytes, method: str, path: str) -> dict[str, Any]:
+    """The object that was read or made; Failed where something else came back with 200."""
+    try:
+        found = read_json(content)
+        hold(found, STORED if method == "GET" else OBJECT)
+        return typed(path, found)
+    except NotTyped as error:
+        raise Failed(
+            "answer-not-understood",
+            f"{method} {path.partition('?')[0]}: what came back cannot be read: {error}",
+            do="ask kube-apiserver by its own address: a proxy between it and here may answer in its place",
+        ) from error
 
 
 def _good(answer: Answer, what: str, also: tuple[int, ...] = ()) -> dict[str, Any]:

@@ -72,7 +72,7 @@ class Ports:
     """Everything a workflow touches the world with.
 
     `look` answers questions; `watch(server, paths)` gives a pause that an event at a path cuts short.
-    `hold` keeps a pair in memory and gives its fingerprint, by which questions name it. `logs` reads whole
+    `hold` keeps a pair in memory and gives its fingerprint, by which questions name it. `logs()` reads whole
     logs, which are no answers to questions.
     """
 
@@ -85,7 +85,7 @@ class Ports:
     stop: Stop
     watch: Callable[[str, tuple[str, ...]], AbstractContextManager[Callable[[float], None]]]
     hold: Callable[[KeyPair], str]
-    logs: Logs
+    logs: Callable[[], Logs]
 
     def of(self, change: Change) -> Maker:
         """The port that makes this kind of change."""

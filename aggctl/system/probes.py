@@ -149,6 +149,8 @@ def _dial(address: str) -> str:
         socket.create_connection((host.strip("[]"), int(port)), timeout=DIAL_SECONDS).close()
     except OSError as error:
         return clean(error.strerror or str(error))
+    except (ValueError, OverflowError) as error:  # no name that can be looked up, or no port
+        return clean(str(error))
     return ""
 
 

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from aggctl.system.ports import Ports
 
 
+_OF_ANOTHER_SHAPE = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+"""What answers in a stranger's file may lead to that no server gave."""
+
 NOTICED = 35.0
 """Seconds: kube-apiserver checks each API anew at least every 30."""
 
@@ -105,7 +108,7 @@ def examine_bundle(bundle: Bundle, names: tuple[str, ...]) -> Diagnosis:
             lambda _: Unknown("it is not in the bundle"),
             bundle.snapshot,
         )
-    except (TypeError, AttributeError, KeyError, ValueError) as error:  # answers of another shape
+    except _OF_ANOTHER_SHAPE as error:
         raise unreadable("the bundle", f"an answer of another kind ({type(error).__name__})") from error
     return found
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from aggctl.core import flags as f
@@ -15,7 +16,7 @@ from aggctl.errors import Refused
 from aggctl.system.journal import KEPT
 from aggctl.workflows.execute import KEPT_NAMES, execute, report_of
 from aggctl.workflows.gates import as_finding, first_unmet
-from aggctl.workflows.lock import Locking, control_plane, others_not_ready
+from aggctl.workflows.in_turn import Agreed, Manner, in_turn, refused, why_not_kept
 from aggctl.workflows.observe import settle
 from aggctl.workflows.open_change import close_or_refuse
 from aggctl.workflows.persist import plan_with_persist, told_kubeadm
@@ -23,22 +24,13 @@ from aggctl.workflows.persist import plan_with_persist, told_kubeadm
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from aggctl.core.findings import Finding
     from aggctl.core.need import Wanted
     from aggctl.core.pki import KeyPair
     from aggctl.core.plan import Plan
     from aggctl.core.questions import FileSeen, Question
     from aggctl.system.ports import Ports
 
-
-@dataclass(frozen=True, slots=True)
-class Manner:
-    """How to go about it: only show the plan, ask first, wait for the result, hold the control-plane lock."""
-
-    dry_run: bool
-    confirm: Callable[[Report], bool]
-    wait: bool = True
-    lock: bool = True
+__all__ = ["Manner", "enable"]
 
 
 def enable(ports: Ports, wanted: Wanted, manner: Manner) -> Report:
@@ -65,8 +57,18 @@ def enable(ports: Ports, wanted: Wanted, manner: Manner) -> Report:
     if manner.dry_run:
         return planned
     if not manner.confirm(planned):
-        return replace(planned, outcome="refused", summary=("Nothing was changed.",), changes=())
-    return _in_turn(ports, _Agreed(sight, wanted, minted, plan, planned), manner)
+        return refused(planned)
+    agreed = Agreed(
+        "enable",
+        sight.node.server,
+        plan,
+        planned,
+        wanted.deadline,
+        restarts=sight.restarts,
+        silence_ok=sight.silence is not None,
+    )
+    again = partial(_planned_again, ports, wanted, minted)
+    return in_turn(ports, agreed, manner, again, lambda plan: _apply(ports, plan, sight, planned, manner))
 
 
 def _as_silence(look: Callable[[Question], Any]) -> Callable[[Question], Any]:
@@ -95,50 +97,11 @@ def _refusal(sight: Sight, wanted: Wanted, ports: Ports, *, with_plan: bool) -> 
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Agreed:
-    """The plan that the user agreed to, what it was made from, and how it was shown."""
-
-    sight: Sight
-    wanted: Wanted
-    minted: Minted
-    plan: Plan
-    shown: Report
-
-
-def _in_turn(ports: Ports, agreed: _Agreed, manner: Manner) -> Report:
-    """Apply it; one that restarts kube-apiserver while no other node does, and where the others are ready."""
-    sight, server = agreed.sight, agreed.sight.node.server
-    locking = Locking(
-        "enable",
-        server,
-        agreed.wanted.deadline,
-        lock=manner.lock and sight.restarts,
-        silence_ok=sight.silence is not None,
-    )
-    with ports.stop.handling(), ports.journal.locked(), control_plane(ports, locking) as held:
-        close_or_refuse(ports, change_it=False)
-        plan = _planned_again(ports, agreed) if held.waited else agreed.plan
-        if sight.restarts and (waits := others_not_ready(ports, server)):
-            return replace(agreed.shown, outcome="refused", summary=("Nothing was changed.",), findings=waits)
-        done = _apply(ports, plan, sight, agreed.shown, manner)
-        held.keep = not manner.wait and done.outcome == "applied"  # the restart is yet to come
-    return held.told(done)
-
-
-def _planned_again(ports: Ports, agreed: _Agreed) -> Plan:
-    """The plan after a wait: Refused where it has a change that was not shown."""
+def _planned_again(ports: Ports, wanted: Wanted, minted: Minted) -> Plan | None:
+    """The plan after a wait for the lock."""
     now = ports.clock.now()
-    sight, _ = settle(lambda snapshot: see(snapshot, agreed.wanted, now), ports.look)
-    plan = None if sight.problems else plan_with_persist(sight, agreed.minted, agreed.wanted, ports)
-    shown = [step.change for step in agreed.plan.steps]
-    if plan is None or not plan.steps or any(step.change not in shown for step in plan.steps):
-        raise Refused(
-            "changed-meanwhile",
-            "the control plane was changed meanwhile, and what is to be done here is not what was shown",
-            do="look at the new plan: aggctl enable --dry-run; then run again",
-        )
-    return plan
+    sight, _ = settle(lambda snapshot: see(snapshot, wanted, now), ports.look)
+    return None if sight.problems else plan_with_persist(sight, minted, wanted, ports)
 
 
 def _apply(ports: Ports, plan: Plan, sight: Sight, planned: Report, manner: Manner) -> Report:
@@ -148,7 +111,7 @@ def _apply(ports: Ports, plan: Plan, sight: Sight, planned: Report, manner: Mann
             "enable",
             ended,
             changes=planned.changes,
-            summary=_failure(ended.findings[0], ended.outcome),
+            summary=why_not_kept(ended.findings[0].message, ended.outcome),
             next=(f"the record of this try: {ended.record}",),
         )
     if manner.wait:
@@ -312,9 +275,3 @@ def _on_other_nodes(sight: Sight) -> tuple[str, ...]:
         f"The other control-plane nodes ({peers}) need the same CA. Here:",
         "aggctl certs export --upload     (prints a key), then on each: aggctl enable --certificate-key KEY",
     )
-
-
-def _failure(cause: Finding, outcome: str) -> tuple[str, ...]:
-    if outcome == "rolled-back":
-        return (f"{cause.message}; everything was put back, kube-apiserver runs as before",)
-    return (f"{cause.message}; not everything could be put back. Run: aggctl rollback",)

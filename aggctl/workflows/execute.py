@@ -16,7 +16,6 @@ from aggctl.core.snapshot import NotKnown
 from aggctl.errors import AggctlError, Refused
 from aggctl.system.files import Changed
 from aggctl.system.signals import Stopped
-from aggctl.workflows.evidence import collect
 from aggctl.workflows.gates import GateFailed, as_finding, wait_for
 from aggctl.workflows.inhabited import deletes_namespace, inhabited
 
@@ -221,6 +220,8 @@ def put_back_begun(
 
 
 def _evidence(plan: Plan, ports: Ports) -> tuple[str, ...]:
+    from aggctl.workflows.evidence import collect  # noqa: PLC0415 -- 10 ms that only a failure need pay
+
     try:
         return collect(plan, ports)
     except Exception as error:  # noqa: BLE001 -- undoing is never held up, least of all by curiosity

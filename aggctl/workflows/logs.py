@@ -162,7 +162,7 @@ class _Following:
         known = {_place(each) for each in self.joiners}
         for each in sources.containers:
             if _place(each) not in known:
-                self._add(self.ports.logs.open(each, self.seen.since))
+                self._add(self.ports.logs().open(each, self.seen.since))
 
 
 def _place(container: Container) -> tuple[str, str, str]:
@@ -178,7 +178,7 @@ def _sources(ports: Ports, wishes: Wishes) -> Sources | None:
 
 
 def _look(ports: Ports, wishes: Wishes) -> Sources:
-    folders = ports.logs.folders()
+    folders = ports.logs().folders()
     server = server_of(ports)
     sources, _ = settle(lambda snapshot: see_sources(snapshot, server, wishes.api, folders), ports.look)
     return sources
@@ -203,8 +203,8 @@ def _see(ports: Ports, wishes: Wishes) -> _Seen:
 
 def _on_node(ports: Ports) -> tuple[tuple[PodFolder, ...], tuple[Container, ...]]:
     """The Pods of this node, and those of their containers that say that they are extension servers."""
-    folders = ports.logs.folders()
-    return folders, tuple(each for each in possible_servers(folders) if ports.logs.begins_with(each, MARKS))
+    folders = ports.logs().folders()
+    return folders, tuple(each for each in possible_servers(folders) if ports.logs().begins_with(each, MARKS))
 
 
 def _is_meant(line: Line, wishes: Wishes) -> bool:
@@ -229,7 +229,7 @@ def _read(
 
 
 def _read_one(ports: Ports, wishes: Wishes, choice: Choice, since: int, container: Container) -> _Read:
-    log = ports.logs.open(container, since)
+    log = ports.logs().open(container, since)
     joiner = _joiner(container, since)
     lines: list[Line] = []
     count, first = 0, None

@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from aggctl.core.plan import standing
 from aggctl.errors import AggctlError, Refused, RollbackIncomplete
 from aggctl.workflows.execute import close_record, put_back_begun, to_mend
 from aggctl.workflows.gates import GateFailed, wait_for
@@ -88,7 +89,7 @@ def _not_made(entry: Entry, ports: Ports) -> str:
     """What of the change is not as it should be."""
     if entry.undoing:
         return "putting it back had begun"
-    unmade = (step for step in entry.plan.steps if not _is_made(step, ports))
+    unmade = (step for step in standing(entry.plan) if not _is_made(step, ports))
     return next((f"{step.change.target} is not as the change wanted it" for step in unmade), "")
 
 
@@ -96,7 +97,7 @@ def _not_in_force(entry: Entry, ports: Ports) -> str:
     """The same, and what its gates still wait for; empty where all of it is in force."""
     if missing := _not_made(entry, ports):
         return missing
-    for gate in (step.gate for step in entry.plan.steps if step.gate):
+    for gate in (step.gate for step in standing(entry.plan) if step.gate):
         try:
             _wait(gate, entry, ports)
         except GateFailed as failed:
@@ -106,7 +107,7 @@ def _not_in_force(entry: Entry, ports: Ports) -> str:
 
 def _is_proven(entry: Entry, ports: Ports) -> bool:
     """Whether its gates open, but for those that name an identity which only the interrupted run held."""
-    gates = (step.gate for step in entry.plan.steps if step.gate)
+    gates = (step.gate for step in standing(entry.plan) if step.gate)
     try:
         for gate in gates:
             if not any("identity" in dict(each.arguments) for each in gate.conditions):

@@ -9,7 +9,7 @@ from aggctl.core.cluster_view import ServiceOf, aggregated_apis
 from aggctl.core.lease import restarted
 from aggctl.core.namespaces import NAMESPACES, end_of
 from aggctl.core.node import cached_manifest, secure_port, server_url
-from aggctl.core.plan import Change, FileChange, FolderChange, ObjectChange, inverse, inverse_plan
+from aggctl.core.plan import Change, FileChange, FolderChange, ObjectChange, inverse, inverse_plan, standing
 from aggctl.core.report import Report, ShownChange
 from aggctl.core.snapshot import NotKnown
 from aggctl.core.text import unified_diff
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from aggctl.core.findings import Finding
-    from aggctl.core.plan import Plan
+    from aggctl.core.plan import Gate, Plan
     from aggctl.core.questions import Stamp
     from aggctl.core.snapshot import Snapshot
     from aggctl.system.journal import Entry
@@ -153,12 +153,18 @@ def _keep(entry: Entry, ports: Ports) -> None:
 def _without_vain_gates(plan: Plan, ports: Ports) -> tuple[Plan, tuple[str, ...]]:
     """Where kube-apiserver does not answer now, its files are all that is owed: nothing is waited for."""
     for step in plan.steps:
-        unmet = first_unmet(step.gate, ports) if step.gate else None
+        asked = step.gate if step.gate and not _is_end(step.gate) else None
+        unmet = first_unmet(asked, ports) if asked else None
         if unmet is not None:
             bare = tuple(replace(each, gate=None, undo_gate=None) for each in plan.steps)
             why = as_finding(unmet).message
             return replace(plan, steps=bare), (f"kube-apiserver was not waited for: {why}",)
     return plan, ()
+
+
+def _is_end(gate: Gate) -> bool:
+    """Whether it waits for kube-apiserver to end, within a restart: now it runs."""
+    return all(each.check == "apiserver-stopped" for each in gate.conditions)
 
 
 def _without_inhabited(plan: Plan, ports: Ports) -> tuple[Plan, tuple[Finding, ...]]:
@@ -195,7 +201,7 @@ def _await_namespaces(plan: Plan, ports: Ports) -> None:
 
 def _refuse_third_states(entry: Entry, ports: Ports) -> None:
     silent = out_of_reach(entry.plan, ports)
-    for step in entry.plan.steps:
+    for step in standing(entry.plan):
         if step.change.path not in silent and _holds(step.change, ports) == "other":
             raise Refused(
                 "changed-since",

@@ -42,9 +42,10 @@ def options(command: Any) -> set[str]:
     return {name for parameter in command.params for name in parameter.opts if name.startswith("-")}
 
 
-@pytest.mark.parametrize(
-    "words", [(), ("certs",), ("certs", "rotate"), ("certs", "timer"), ("sandbox",), *COMMANDS], ids=" ".join
-)
+GROUPS = [(), ("certs",), ("certs", "rotate"), ("certs", "timer"), ("sandbox",), ("access",), ("audit",)]
+
+
+@pytest.mark.parametrize("words", [*GROUPS, *COMMANDS], ids=" ".join)
 def test_help_is_for_stdout_and_a_success(words: tuple[str, ...]) -> None:
     said = aggctl(*words, "--help")
     assert (said.status, said.err) == (0, "")

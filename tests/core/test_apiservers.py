@@ -79,6 +79,40 @@ def test_kube_apiservers_are_known(of_slices: Any, of_leases: Any, servers: tupl
     assert seen(telling(of_slices, of_leases)) == Roster(servers)
 
 
+ONE = slices("10.0.0.11", https=6443)
+
+
+@pytest.mark.parametrize(
+    ("of_slices", "of_leases", "alone"),
+    [
+        (ONE, leases("10.0.0.11:6443"), True),
+        (ONE, leases(None), True),
+        (ONE, leases(None, None), False),
+        (ONE, FORBIDDEN, False),
+        (ONE, None, False),
+        (TWO, leases("10.0.0.11:6443", f"{PEER}:6443"), False),
+        (None, leases(None), False),
+    ],
+    ids=[
+        "one Lease, of the one that is known",
+        "one Lease, without an address",
+        "another Lease tells no address: there may be another one",
+        "Leases may not be seen",
+        "no Lease tells that all are known",
+        "two",
+        "none is known: the kubeconfig's address may be that of a load balancer",
+    ],
+)
+def test_a_kube_apiserver_is_alone_where_the_cluster_tells_of_no_other(
+    of_slices: Any, of_leases: Any, alone: bool
+) -> None:
+    assert seen(telling(of_slices, of_leases)).alone is alone
+
+
+def test_one_that_is_silent_is_not_alone_with_the_one_that_answers() -> None:
+    assert not Roster((SERVER,), ((OTHER, "refused"),)).alone
+
+
 def test_one_that_does_not_answer_from_here_is_named_with_the_reason() -> None:
     scene = telling(TWO, None).answering({ReadyAt(OTHER): DOWN})
     assert seen(scene) == Roster((SERVER,), ((OTHER, "refused"),))

@@ -281,6 +281,35 @@ def test_what_the_server_refused_is_a_problem_with_its_words(how: Any, code: str
     assert found.message == "Secret shop/things-tls: because"
 
 
+def rbac(kind: str, namespace: str = "", name: str = "reader", **more: Any) -> Object:
+    where = {"namespace": namespace} if namespace else {}
+    version = "rbac.authorization.k8s.io/v1"
+    return {"apiVersion": version, "kind": kind, "metadata": {"name": name, **where}, **more}
+
+
+@pytest.mark.parametrize(
+    ("role", "there", "codes"),
+    [
+        (rbac("Role", "shop"), None, []),
+        (rbac("ClusterRole"), None, ["object-not-valid"]),
+        (rbac("Role", "shop", "writer"), None, ["object-not-valid"]),
+        (rbac("Role", "mart"), None, ["object-not-valid"]),
+        (rbac("Role", "shop"), stored(rbac("Role", "shop")), ["object-not-valid"]),
+    ],
+    ids=["written first", "another kind", "another name", "another namespace", "there, and yet not found"],
+)
+def test_a_binding_may_wait_for_its_role(role: Object, there: Object | None, codes: list[str]) -> None:
+    binding = rbac("RoleBinding", "shop", roleRef={"kind": "Role", "name": "reader"})
+    bound = rehearsed(binding, status=404, message="not found")
+    found = problems_of((rehearsed(role, there, status=201), bound))
+    assert [each.code for each in found] == codes
+
+
+def test_of_what_binds_nothing_404_is_a_problem() -> None:
+    (found,) = problems_of((rehearsed(SECRET, status=404, message="no such kind"),))
+    assert found.code == "object-not-valid"
+
+
 def test_conflicts_are_told_field_by_field_with_the_other_manager() -> None:
     fields = ((".spec.replicas", "hpa"), (".spec.template", "helm"))
     found = list(problems_of((rehearsed(DEPLOYMENT, status=409, message="Apply failed", conflicts=fields),)))

@@ -13,7 +13,7 @@ from support.clusters import CERT_MANAGER, api_service, cluster, discovery, name
 from support.snapshots import CA, NOW, OFF, OTHER_CA, SERVER, Scene, authority, codes, slices
 
 from aggctl.core import pki
-from aggctl.core.apiservers import Roster
+from aggctl.core.apiservers import LEASES, Roster
 from aggctl.core.checks.extension import AUTOMANAGED, api_of, ca_bundle_of
 from aggctl.core.checks.workload import pods_path
 from aggctl.core.cluster_view import KUBERNETES_SLICES
@@ -99,7 +99,7 @@ def test_a_set_that_can_be_registered_is_placed_and_needs_a_certificate() -> Non
     assert found.problems == ()
     assert [each.path for each in found.objects] == [path(each) for each in SET]
     assert found.servings == (Serving(AT, "mint", PLACE, because="there is none yet"),)
-    assert (found.apis, found.roster, found.metered) == ({NAME: None}, Roster((SERVER,)), (SERVER,))
+    assert (found.apis, found.roster) == ({NAME: None}, Roster((SERVER,)))
 
 
 def test_versions_of_one_server_share_its_certificate() -> None:
@@ -113,6 +113,11 @@ def test_only_kube_apiservers_whose_metrics_may_be_read_are_metered() -> None:
     assert (found.roster.servers, found.metered) == ((SERVER, PEER), (SERVER,))
 
 
+def test_the_metrics_of_a_single_kube_apiserver_are_not_read() -> None:
+    alone = {ObjectAt(LEASES, SERVER): {"items": [{"metadata": {}}]}, MayGet("/metrics", SERVER): FORBIDDEN}
+    assert sight(ready().answering(alone)).metered == ()
+
+
 def test_a_kube_apiserver_that_does_not_answer_is_not_asked_for_more() -> None:
     scene = ready().object(KUBERNETES_SLICES, slices("10.0.0.11", "10.0.0.12", https=6443))
     found = sight(scene.answering({ReadyAt(PEER): Unknown("timed out")}))
@@ -121,12 +126,13 @@ def test_a_kube_apiserver_that_does_not_answer_is_not_asked_for_more() -> None:
 
 @pytest.mark.parametrize(
     "question",
-    [MayGet("/metrics", SERVER), ObjectAt(path(api_service()), SERVER)],
+    [MayGet("/metrics", PEER), ObjectAt(path(api_service()), SERVER)],
     ids=["rights", "APIService"],
 )
 def test_what_has_to_be_seen_and_may_not_be_is_no_pass(question: Any) -> None:
+    scene = ready().object(KUBERNETES_SLICES, slices("10.0.0.11", "10.0.0.12", https=6443))
     with pytest.raises(NotKnown):
-        sight(ready().answering({question: FORBIDDEN}))
+        sight(scene.answering({question: FORBIDDEN}))
 
 
 @pytest.mark.parametrize(

@@ -120,7 +120,8 @@ OWN = Finding("manifest-read-as", "info", "x", "y", "z")
         (sight(), WANTED, ((".spec.caBundle", "helm"),), []),
         (sight(silent=((PEER, "timed out"),)), WANTED, (), ["apiserver-not-asked"]),
         (sight(servers=(SERVER, PEER), metered=(SERVER,)), WANTED, (), ["metrics-not-readable"]),
-        (sight(metered=()), WANTED, (), ["metrics-not-readable"]),
+        (sight(servers=(SERVER, PEER), metered=()), WANTED, (), ["metrics-not-readable"] * 2),
+        (sight(metered=()), WANTED, (), []),
     ],
     ids=[
         "all is well",
@@ -131,6 +132,7 @@ OWN = Finding("manifest-read-as", "info", "x", "y", "z")
         "a silent kube-apiserver",
         "one whose metrics are hidden",
         "all of them",
+        "that of a single one, which says nothing more",
     ],
 )
 def test_what_the_user_should_know_is_noted(

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from ruamel.yaml import YAML
+from support.accounts import kubeconfig_of, new_account
 from support.controllers import ADMISSION, NAMESPACES, WORKLOADS, controllers
 from support.hello import hello_api
 from support.hello_in_pods import IMAGE, NAMESPACE, PODS, SERVICE
@@ -267,27 +268,7 @@ def test_from_elsewhere_a_certificate_that_kube_apiserver_did_not_look_at_anew_i
 
 def _kubeconfig_of(ward: Ward, namespace: str, account: str) -> Path:
     """The credentials that a Pod of this ServiceAccount has."""
-    path = f"/api/v1/namespaces/{namespace}/serviceaccounts/{account}/token"
-    status, found = ward.kube.ask("POST", path, {"spec": {"expirationSeconds": 3600}})
-    assert status == 201, found
-    made = ward.elsewhere / f"{account}.conf"
-    made.write_text(_with_token(ward, found["status"]["token"]))
-    made.chmod(0o600)
-    return made
-
-
-def _with_token(ward: Ward, token: str) -> str:
-    ca = base64.b64encode((ward.node.root / "etc/kubernetes/pki/ca.crt").read_bytes()).decode()
-    cluster = {"server": ward.node.url, "certificate-authority-data": ca}
-    config = {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "clusters": [{"name": "c", "cluster": cluster}],
-        "users": [{"name": "u", "user": {"token": token}}],
-        "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
-        "current-context": "x",
-    }
-    return json.dumps(config)
+    return kubeconfig_of(ward.kube, account, ward.elsewhere / f"{account}.conf", namespace)
 
 
 @contextmanager
@@ -436,12 +417,7 @@ def test_a_user_without_rights_is_told_so_and_what_was_not_checked(ward: InPods)
 def test_the_least_rights_are_enough_and_no_more_than_are_used(ward: InPods) -> None:
     """In health, and where Pods, reach and endpoints are broken: nothing is forbidden, all are needed."""
     rights: dict[str, Any] = YAML(typ="safe").load(LEAST)
-    ward.kube.apply(f"{BINDINGS}/clusterroles/aggctl-doctor", rights)
-    subject = {"kind": "ServiceAccount", "name": "oncall", "namespace": "default"}
-    role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "aggctl-doctor"}
-    binding = {"metadata": {"name": "oncall"}, "roleRef": role, "subjects": [subject]}
-    ward.kube.ask("POST", f"{BINDINGS}/clusterrolebindings", binding)
-    ward.kube.ask("POST", "/api/v1/namespaces/default/serviceaccounts", {"metadata": {"name": "oncall"}})
+    new_account(ward.kube, "oncall", rights)
     ward.kube.ask(
         "POST", API_SERVICES, api_service("v1beta1.custom.metrics.k8s.io", "gone", insecureSkipTLSVerify=True)
     )

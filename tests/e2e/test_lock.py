@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import urllib3
-import yaml
+from support.accounts import RBAC, kubeconfig_of, new_account
 from support.hello import hello_api
 from support.kube import API_SERVICES, Kube
 from support.refusals import AGGCTL, aggctl, assert_decent, assert_document
@@ -24,7 +24,6 @@ from aggctl.core.certs.record import PATH as RECORD
 from aggctl.core.certs.sealed import PATH as UPLOADED
 from aggctl.core.lease import NAME
 from aggctl.core.lease import PATH as LEASE
-from aggctl.core.resources import path_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,7 +39,6 @@ pytestmark = pytest.mark.controlplane
 OTHER = "node-9_enable_another-boot.1.1"
 ENABLE = ("enable", "--routing", "on", "--yes")
 API, SERVICE = "v1alpha1.hello.example.com", "hello.default.svc"
-RBAC = "rbac.authorization.k8s.io/v1"
 SECONDS = 120.0
 
 
@@ -340,28 +338,14 @@ def test_an_undo_of_what_succeeded_waits_for_the_other_one_as_well(first: Node, 
 @pytest.fixture
 def operator(first: Node, tmp_path: Path) -> Path:
     """The kubeconfig of a user who may do everything but with Leases."""
-    cluster, home = kube(first), "/api/v1/namespaces/default/serviceaccounts/operator"
     groups = ["", "apiregistration.k8s.io", "discovery.k8s.io", "authentication.k8s.io"]
     rules = [
         {"apiGroups": groups, "resources": ["*"], "verbs": ["*"]},
         {"nonResourceURLs": ["*"], "verbs": ["*"]},
     ]
     role = {"apiVersion": RBAC, "kind": "ClusterRole", "metadata": {"name": "operator"}, "rules": rules}
-    reference = {"apiGroup": RBAC.partition("/")[0], "kind": "ClusterRole", "name": "operator"}
-    subject = {"kind": "ServiceAccount", "name": "operator", "namespace": "default"}
-    binding = role | {"kind": "ClusterRoleBinding", "roleRef": reference, "subjects": [subject]}
-    del binding["rules"]
-    account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "operator"}}
-    cluster.apply(home, account)
-    cluster.apply(path_of(RBAC, "clusterroles", "", "operator"), role)
-    cluster.apply(path_of(RBAC, "clusterrolebindings", "", "operator"), binding)
-    wanted = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
-    status, made = cluster.ask("POST", f"{home}/token", wanted)
-    assert status == 201, made
-    config = yaml.safe_load(first.running.sandbox.kubeconfig.read_text())
-    config["users"][0]["user"] = {"token": made["status"]["token"]}
-    (tmp_path / "operator.conf").write_text(yaml.safe_dump(config))
-    return tmp_path / "operator.conf"
+    new_account(kube(first), "operator", role)
+    return kubeconfig_of(kube(first), "operator", tmp_path / "operator.conf")
 
 
 def test_without_rights_on_leases_the_rights_are_named_and_the_way_without(

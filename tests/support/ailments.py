@@ -182,8 +182,13 @@ def _usual(case: Mapping[str, Any], scene: Scene) -> Object:
         "slices": slices(*ends["addresses"], ready=ends["ready"], **ends["ports"]),
         "pods": {"items": _pods(case)},
         "deployments": {"items": [_deployment()]},
-        "apiserverPods": {"items": [{"spec": {"containers": [{"command": command}]}}]},
+        "apiserverPods": {"items": [_apiserver_pod(command)]},
     }
+
+
+def _apiserver_pod(command: list[str]) -> Object:
+    metadata = {"name": "kube-apiserver", "namespace": "kube-system"}
+    return {"metadata": metadata, "spec": {"containers": [{"name": "kube-apiserver", "command": command}]}}
 
 
 def _api_services(case: Mapping[str, Any]) -> list[Object]:

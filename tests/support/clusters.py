@@ -39,6 +39,7 @@ KINDS: dict[str, dict[str, tuple[str, bool]]] = {
     RBAC: {
         "ClusterRole": ("clusterroles", False),
         "ClusterRoleBinding": ("clusterrolebindings", False),
+        "Role": ("roles", True),
         "RoleBinding": ("rolebindings", True),
     },
     CERT_MANAGER: {"Certificate": ("certificates", True), "ClusterIssuer": ("clusterissuers", False)},

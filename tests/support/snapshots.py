@@ -194,9 +194,9 @@ def slices(*addresses: str, ready: bool | None = None, **ports: int) -> dict[str
     found = [
         {"port": port} if name == "unnamed" else {"name": name, "port": port} for name, port in ports.items()
     ]
-    return {
-        "items": [{"endpoints": [{"addresses": [each], **conditions} for each in addresses], "ports": found}]
-    }
+    endpoints = [{"addresses": [each], **conditions} for each in addresses]
+    metadata = {"name": "slice", "namespace": "shop"}
+    return {"items": [{"metadata": metadata, "endpoints": endpoints, "ports": found}]}
 
 
 @dataclass(frozen=True, slots=True)

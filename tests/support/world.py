@@ -230,7 +230,7 @@ class World:
             stop=self.stop,
             watch=lambda _server, _paths: contextlib.nullcontext(self.clock.pause),
             hold=cluster.hold,
-            logs=Logs(cluster, str(self.root)),
+            logs=lambda: Logs(cluster, str(self.root)),
         )
 
     def look(self, question: Question) -> Any:

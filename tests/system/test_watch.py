@@ -162,11 +162,13 @@ def test_an_event_on_any_of_several_paths_ends_it(tmp_path: Path) -> None:
         server.ring()
         pause(HOUR)
         asked = [head.split()[1] for head in server.asked]
-    assert asked == [f"{PATH}?watch=1", f"{PATH}?fieldSelector=metadata.name%3Dx&watch=1"]
+    cached = "watch=1&resourceVersion=0"
+    assert asked == [f"{PATH}?{cached}", f"{PATH}?fieldSelector=metadata.name%3Dx&{cached}"]
 
 
 def test_an_event_that_comes_in_many_parts_is_taken_whole(tmp_path: Path) -> None:
     with bell(tmp_path) as server, watching(cluster_at(server.address), server.address, (PATH,)) as pause:
+        pause(0)
         server.ring(b"x" * 4 * watch.CHUNK)
         pause(HOUR)
         assert_only_the_interval(pause)
@@ -191,14 +193,34 @@ def test_a_real_kube_apiserver_rings_for_what_is_watched_and_for_nothing_else(
         kube.delete(f"{collection}/{name}")
 
 
+@pytest.mark.controlplane
+def test_a_change_before_the_first_pause_ends_that_at_once(shared_sandbox: Running) -> None:
+    kubeconfig = shared_sandbox.sandbox.kubeconfig
+    cluster, kube = Cluster(lambda: find_credentials(str(kubeconfig), "", ""), Files("/")), Kube(kubeconfig)
+    early = "/api/v1/namespaces/default/configmaps/early"
+    watched = "/api/v1/namespaces/default/configmaps?fieldSelector=metadata.name%3Dearly"
+    with watching(cluster, cluster.credentials.server, (watched,)) as pause:
+        kube.apply(early, {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "early"}})
+        pause(HOUR)
+        kube.delete(early)
+        pause(HOUR)
+
+
+def test_who_never_pauses_asks_for_no_watch(tmp_path: Path) -> None:
+    with bell(tmp_path) as server:
+        with watching(cluster_at(server.address), server.address, (PATH,)):
+            pass
+        assert server.asked == []
+
+
 # --- who asks ----------------------------------------------------------------------------------------------
 
 
 def test_a_token_is_shown_to_the_server(tmp_path: Path) -> None:
     with bell(tmp_path) as server:
         cluster = cluster_at(server.address, token="very-secret")  # noqa: S106 -- a test's
-        with watching(cluster, server.address, (PATH,)):
-            pass
+        with watching(cluster, server.address, (PATH,)) as pause:
+            pause(0)
         assert "\r\nAuthorization: Bearer very-secret\r\n" in server.asked[0]
 
 
@@ -239,6 +261,7 @@ def test_a_watch_that_is_refused_leaves_the_interval(
 
 def test_a_watch_that_breaks_leaves_the_interval(tmp_path: Path) -> None:
     with bell(tmp_path) as server, watching(cluster_at(server.address), server.address, (PATH,)) as pause:
+        pause(0)
         server.hang_up()
         pause(HOUR)
         assert_only_the_interval(pause)
@@ -268,8 +291,9 @@ def test_nothing_to_watch_needs_no_credentials() -> None:
 def test_an_error_of_the_one_who_waits_closes_every_watch(tmp_path: Path) -> None:
     with (
         bell(tmp_path) as server,
-        pytest.raises(KeyError),
-        watching(cluster_at(server.address), server.address, (PATH, PATH)),
+        contextlib.suppress(KeyError),
+        watching(cluster_at(server.address), server.address, (PATH, PATH)) as pause,
     ):
+        pause(0)
         raise KeyError
     assert len(server.asked) == 2

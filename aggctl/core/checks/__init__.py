@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from aggctl.core import namespaces
-from aggctl.core.checks import apiserver, extension, rotation, workload
+from aggctl.core.audit import check as audit
+from aggctl.core.checks import access, apiserver, extension, rotation, workload
 from aggctl.core.findings import Finding, NotChecked, Passed
 from aggctl.core.questions import Unknown
 from aggctl.core.snapshot import NotKnown
@@ -44,6 +45,9 @@ CHECKS: Mapping[str, Callable[..., Passed | Finding]] = {
     "rotation-nodes-at": rotation.nodes_at,
     "namespace-ended": namespaces.ended,
     "namespace-goes-on": namespaces.goes_on,
+    "access-allowed": access.allowed,
+    "role-taken-in": access.taken_in,
+    "audit-recorded": audit.recorded,
 }
 """What a condition may name. Journals outlive versions: a name, once released, keeps its meaning."""
 

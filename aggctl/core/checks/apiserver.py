@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from aggctl.core import pki
 from aggctl.core.findings import Finding, Passed
-from aggctl.core.node import cached_manifest, runs, secure_port
 from aggctl.core.published import read_published
 from aggctl.core.questions import PROBE_USER
 
@@ -39,6 +38,8 @@ def runs_manifest(snapshot: Snapshot, *, manifest: str, unlike: str = "", logs: 
     answers, and the new one ends at once (kubelet 1.37). With `logs` the container's logs tell when waiting
     is hopeless.
     """
+    from aggctl.core.node import runs, secure_port  # noqa: PLC0415 -- 12 ms that only commands with a manifest pay
+
     seen = _manifest(snapshot, manifest)
     found = snapshot.processes(secure_port(seen))
     old = [each for each in found if not runs(each, seen) or f"{each.pid}:{each.started:.0f}" == unlike]
@@ -120,6 +121,8 @@ def accepts_identity(snapshot: Snapshot, *, server: str, certificate: str, key: 
 
 
 def _manifest(snapshot: Snapshot, path: str) -> Manifest:
+    from aggctl.core.node import cached_manifest  # noqa: PLC0415 -- the same
+
     file = snapshot.file(path)
     return cached_manifest(file.content if file else b"", path)
 

@@ -23,6 +23,7 @@ from aggctl.core.questions import (
     FileAt,
     FileSeen,
     LogSeen,
+    MetadataIn,
     ObjectAt,
     PodLog,
     ProcessSeen,
@@ -31,6 +32,7 @@ from aggctl.core.questions import (
 )
 from aggctl.core.secrets_out import without_secrets
 from aggctl.core.snapshot import Snapshot
+from aggctl.core.typed import NotTyped, read_json, typed
 from aggctl.errors import Refused
 
 VERSION = "aggctl/bundle/v1"
@@ -90,10 +92,10 @@ def write_bundle(bundle: Bundle) -> str:
 def read_bundle(text: str, where: str) -> Bundle:
     """What a bundle holds; Refused for anything else."""
     try:
-        document = json.loads(text)
+        document = read_json(text.encode("utf-8", "replace"))
         if document["apiVersion"] != VERSION:
             raise unreadable(where, f"its version is {str(document['apiVersion'])[:60]!r}")
-        answers = {_decode(each["question"]): _decode(each["answer"]) for each in document["answers"]}
+        answers = dict(_answer(each) for each in document["answers"])
         code, message = map(str, document["problem"])
         return Bundle(
             str(document["server"]),
@@ -105,6 +107,17 @@ def read_bundle(text: str, where: str) -> Bundle:
         )
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError, OverflowError) as error:
         raise unreadable(where, f"{type(error).__name__} while reading it") from error
+
+
+def _answer(found: dict[str, Any]) -> tuple[Any, Any]:
+    """A question with its answer, which is held against the API as if a server gave it."""
+    asked, answer = _decode(found["question"]), _decode(found["answer"])
+    if isinstance(asked, ObjectAt | MetadataIn) and isinstance(answer, dict):
+        try:
+            typed(asked.path, answer, partial=isinstance(asked, MetadataIn))
+        except NotTyped as error:
+            return asked, Unknown(f"the bundle has another thing for {asked.path}: {error}")
+    return asked, answer
 
 
 def unreadable(where: str, found: str) -> Refused:

@@ -48,15 +48,24 @@ if TYPE_CHECKING:
 
 Object = dict[str, Any]
 
+_NO_ANSWER = frozenset(
+    {"answer-not-understood", "apiserver-not-ready", "apiserver-not-reachable", "apiserver-tls-failed"}
+)
+"""Why a list is not known where the fault is not with the user's rights, and nothing else can be asked."""
+
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """All that doctor found: the layer's own hops, each API, and what could not be looked at."""
+    """All that doctor found: the layer's own hops, each API, and what could not be looked at.
+
+    `listed` where it is known which APIs there are.
+    """
 
     place: Place
     layer: tuple[Hop, ...]
     exams: tuple[Exam, ...]
     not_checked: tuple[str, ...]
+    listed: bool = True
 
     @property
     def findings(self) -> tuple[Finding, ...]:
@@ -77,16 +86,16 @@ def diagnose(
     place = see_place(snapshot, server, now, held)
     layer = layer_hops(snapshot, place)
     if not place.servers:
-        silent = () if _explained(layer) else (_silent(place),)
-        layer = (replace(layer[0], findings=(*layer[0].findings, *silent), state=BROKEN), *layer[1:])
-        return Diagnosis(place, layer, (), _unseen(snapshot, place, layer, ()))
+        layer = _with_silence(layer, *place.silent[0])
+        return Diagnosis(place, layer, (), _unseen(snapshot, place, layer, ()), listed=False)
     if unknown := snapshot.unknown(ObjectAt(API_SERVICES, place.server)):
+        if unknown.code in _NO_ANSWER:
+            layer = _with_silence(layer, place.server, unknown.reason)
         looks = [partial(_unseen_api, snapshot, place, layer, name, unknown.reason) for name in names]
         exams = tuple(side_by_side(looks))
         unseen = _unseen(snapshot, place, layer, exams)
-        return Diagnosis(
-            place, layer, exams, unseen if exams else (f"APIServices: {unknown.reason}", *unseen)
-        )
+        unseen = unseen if exams else (f"APIServices: {unknown.reason}", *unseen)
+        return Diagnosis(place, layer, exams, unseen, listed=False)
     found = {str(each["metadata"]["name"]): each for each in _items(snapshot, place)}
     chosen = names or tuple(name for name, each in found.items() if service_of(each))
     exams = tuple(
@@ -103,15 +112,17 @@ def _explained(layer: tuple[Hop, ...]) -> bool:
     return any(each.severity == "error" for one in layer for each in one.findings)
 
 
-def _silent(place: Place) -> Finding:
-    server, why = place.silent[0]
-    return Finding(
+def _with_silence(layer: tuple[Hop, ...], server: str, why: str) -> tuple[Hop, ...]:
+    """The layer with its first hop broken, as no kube-apiserver answers; nothing to add where it says why."""
+    silent = Finding(
         "apiserver-not-reachable",
         "error",
         server,
         why,
         "sudo aggctl doctor     (on a control-plane node it works with the API down)",
     )
+    more = () if _explained(layer) else (silent,)
+    return (replace(layer[0], findings=(*layer[0].findings, *more), state=BROKEN), *layer[1:])
 
 
 def _unseen(

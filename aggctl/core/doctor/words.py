@@ -83,7 +83,7 @@ def _lines(diagnosis: Diagnosis, *, verbose: bool) -> Iterator[str]:
             yield from _each_hop(exam.hops)
     elif well:
         yield f"✓ {_named(well)}{' answer' * (len(well) > FEW)}"
-    if not diagnosis.exams and diagnosis.place.servers:
+    if not diagnosis.exams and diagnosis.listed:
         yield "No API is registered that a Service answers for."
     yield from (f"not checked: {each}" for each in diagnosis.not_checked)
     yield from _ending(diagnosis)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from aggctl.core.manifest.model import clean
 from aggctl.core.manifest.splice import Splice, after_item, new_entries, quote, replacement, usual_style
 from aggctl.core.manifest.yamltext import Items, Scalar, Table, items_of
+from aggctl.core.paths import clean
 from aggctl.errors import Refused
 
 if TYPE_CHECKING:
@@ -111,7 +111,8 @@ def _is_related(name: str) -> bool:
 
 def mount_fields(mount: NewMount) -> Fields:
     """The entry of volumeMounts."""
-    return {"mountPath": mount.path, "name": mount.name, "readOnly": True}
+    read_only: Fields = {} if mount.writable else {"readOnly": True}
+    return {"mountPath": mount.path, "name": mount.name, **read_only}
 
 
 def volume_fields(mount: NewMount) -> Fields:

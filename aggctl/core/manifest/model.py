@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from posixpath import normpath
 from typing import TYPE_CHECKING
+
+from aggctl.core.paths import below, clean
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,10 +28,11 @@ class Mount:
 
 @dataclass(frozen=True, slots=True)
 class NewMount:
-    """A folder that the container shall see, read-only, under the path that it has on the host."""
+    """A folder that the container shall see under the path that it has on the host; read-only, as a rule."""
 
     name: str
     path: str
+    writable: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,19 +93,6 @@ class Manifest:
             if rest is not None and self.host_path(seen := _join(mount.mount_path, rest)) == path:
                 return seen
         return None
-
-
-def clean(path: str) -> str | None:
-    """An absolute path without doubled or trailing slashes and `..`; None for a relative one."""
-    return "/" + normpath(path).lstrip("/") if path.startswith("/") else None
-
-
-def below(path: str, folder: str) -> str | None:
-    """The part of `path` below `folder`, by component; '' for the folder itself, None elsewhere."""
-    if path == folder:
-        return ""
-    inside = folder.rstrip("/") + "/"
-    return path.removeprefix(inside) if path.startswith(inside) else None
 
 
 def mount_of(path: str, mounts: Sequence[Mount]) -> Mount | None:

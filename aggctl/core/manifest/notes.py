@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from aggctl.core.manifest.model import clean, mount_of
+from aggctl.core.manifest.model import mount_of
 from aggctl.core.manifest.program import strays
 from aggctl.core.manifest.yamltext import Table, excerpt, items_of
+from aggctl.core.paths import clean
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

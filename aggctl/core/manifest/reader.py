@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from aggctl.core.manifest.model import Manifest, Mount, Site, clean
+from aggctl.core.manifest.model import Manifest, Mount, Site
 from aggctl.core.manifest.notes import notes_of
 from aggctl.core.manifest.program import (
     config_file_word,
@@ -29,6 +29,7 @@ from aggctl.core.manifest.yamltext import (
     is_true,
     walk,
 )
+from aggctl.core.paths import clean
 from aggctl.errors import Refused
 
 if TYPE_CHECKING:

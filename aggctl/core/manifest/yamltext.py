@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from aggctl.core.text import has_long_tag
 from aggctl.errors import Refused
 
 if TYPE_CHECKING:
@@ -112,6 +113,8 @@ def decode(data: bytes, path: str) -> str:
             expected=f"at most {LIMIT} bytes",
             do=f"look at what the file is: head -c 300 {path}",
         )
+    if has_long_tag(data):
+        raise _not_text(path, 1, "holds a YAML tag of a thousand characters", "!…")
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from aggctl.core.manifestset.builder import DEPTH, NODES, Builder, Slip
 from aggctl.core.manifestset.templates import in_text, is_template
-from aggctl.core.text import clean
+from aggctl.core.text import clean, has_long_tag
 from aggctl.errors import Refused
 
 if TYPE_CHECKING:
@@ -64,6 +64,8 @@ def _decode(name: str, data: bytes) -> str:
             expected=f"at most {LIMIT} bytes in one file",
             do=_WAYS["objects-too-large"],
         )
+    if has_long_tag(data):
+        raise _not_text(name, "has a YAML tag of a thousand characters")
     if data.startswith(_UTF16):
         raise _not_text(name, "is UTF-16, as PowerShell's `>` writes it")
     try:

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from aggctl.core import flags as f
-from aggctl.core.manifest.model import clean
 from aggctl.core.manifest.yamltext import Items, Scalar, Table, decode, is_null, parse
+from aggctl.core.paths import clean
 from aggctl.core.resources import path_of
 from aggctl.errors import Refused
 

@@ -44,7 +44,7 @@ Object = dict[str, Any]
 class Persist:
     """What `kubeadm upgrade` has to be told. `live` is kubeadm-config as it is, None where it is not touched.
 
-    `patch` is what the patch file is to hold, empty for no file; `patched` is that file as it is.
+    `patch` is what the patch `file` is to hold, empty for no file; `patched` is that file as it is.
     """
 
     live: Object | None = field(default=None, repr=False)
@@ -53,6 +53,7 @@ class Persist:
     patched: FileSeen | None = None
     notes: tuple[Finding, ...] = ()
     problems: tuple[Finding, ...] = ()
+    file: str = FILE
 
     @property
     def edits(self) -> bool:
@@ -127,7 +128,7 @@ def _decide(live: Object, after: Manifest, others: tuple[Server, ...], patched: 
         patch=patch,
         patched=patched,
         notes=tuple(_differs_elsewhere(name, own[name], others) for name in own if name in f.LISTS),
-        problems=(_taken(),) if foreign not in (b"", patch) else (),
+        problems=(taken(),) if foreign not in (b"", patch) else (),
     )
 
 
@@ -187,12 +188,13 @@ def _differs_elsewhere(name: str, ours: str, others: tuple[Server, ...]) -> Find
     )
 
 
-def _taken() -> Finding:
+def taken(file: str = FILE) -> Finding:
+    """Somebody else's file is where a patch has to go."""
     return Finding(
         code="kubeadm-patch-taken",
         severity="error",
-        subject=FILE,
+        subject=file,
         message="a patch for kubeadm is to be written there, and the file is somebody else's",
         expected="no file, or one that aggctl wrote",
-        fix=f"mv {FILE} {FOLDER}/kube-apiserver-mine+json.yaml     (then run again)",
+        fix=f"mv {file} {FOLDER}/kube-apiserver-mine+json.yaml     (then run again)",
     )

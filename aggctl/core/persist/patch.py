@@ -22,14 +22,15 @@ FOLDER = "/etc/kubernetes/patches"
 FILE = f"{FOLDER}/kube-apiserver-aggctl+json.yaml"
 MODE = 0o644
 
+_WRITTEN_BY = b"# Written by aggctl "
 _HEAD = f"""\
-# Written by aggctl enable: what this node's kube-apiserver needs besides the ConfigMap kubeadm-config.
+# Written by aggctl {{}}: what this node's kube-apiserver needs besides the ConfigMap kubeadm-config.
 # kubeadm upgrade … --patches {FOLDER}
 """
 _COMMAND = "/spec/containers/0/command/-"
 
 
-def patch_file(flags: Mapping[str, str], mounts: Iterable[Mount]) -> bytes:
+def patch_file(flags: Mapping[str, str], mounts: Iterable[Mount], command: str = "enable") -> bytes:
     """The patch that adds flags, and mounts with their volumes; empty for no flags."""
     if not flags:
         return b""
@@ -41,12 +42,12 @@ def patch_file(flags: Mapping[str, str], mounts: Iterable[Mount]) -> bytes:
         volume = {"hostPath": {"path": each.host_path, **kind}, "name": each.name}
         added += [("/spec/containers/0/volumeMounts/-", mount), ("/spec/volumes/-", volume)]
     lines = (json.dumps({"op": "add", "path": path, "value": value}) for path, value in added)
-    return (_HEAD + "".join(f"- {line}\n" for line in lines)).encode()
+    return (_HEAD.format(command) + "".join(f"- {line}\n" for line in lines)).encode()
 
 
 def is_ours(content: bytes) -> bool:
     """Whether aggctl wrote the patch file, and nobody another first line."""
-    return content.startswith(_HEAD.encode().partition(b"\n")[0])
+    return content.startswith(_WRITTEN_BY)
 
 
 def patched_flags(content: bytes) -> dict[str, str]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from aggctl.core.flags import AGGREGATION_FLAGS
 from aggctl.core.persist.configuration import KEY, TARGET
-from aggctl.core.persist.patch import FILE, MODE
+from aggctl.core.persist.patch import MODE
 from aggctl.core.plan import FileChange, ObjectChange, Step, stamp
 from aggctl.core.report import ShownChange
 from aggctl.core.text import unified_diff
@@ -45,7 +45,7 @@ def persist_steps(
             blobs[persist.patched.stamp.digest] = persist.patched.content
         if after:
             blobs[after.digest] = persist.patch
-        yield Step(FILE, FileChange(FILE, before, after))
+        yield Step(persist.file, FileChange(persist.file, before, after))
     if told:
         change, contents = told
         blobs |= contents
@@ -60,8 +60,8 @@ def shown_persist(persist: Persist, change: Change) -> ShownChange:
         return ShownChange("change", TARGET, "", diff)
     old = persist.patched.content if persist.patched else b""
     action = "remove" if not persist.patch else "change" if old else "create"
-    diff = unified_diff(old.decode(), persist.patch.decode(), FILE)
-    return ShownChange(action, FILE, "for kubeadm upgrade … --patches", diff)
+    diff = unified_diff(old.decode(), persist.patch.decode(), persist.file)
+    return ShownChange(action, persist.file, "for kubeadm upgrade … --patches", diff)
 
 
 def _without_others(text: str) -> str:

@@ -72,11 +72,11 @@ def plan_leaving(leaving: Leaving, roster: Roster, deadline: float) -> Plan:
     steps: list[Step] = []
     for each in leaving.apis:
         path = api_service_path(each["metadata"]["name"])
-        steps.append(_deletion(leaving.server, path, each, content_stamp(each), blobs))
+        steps.append(deletion(leaving.server, path, each, content_stamp(each), blobs))
     if steps:
         steps[-1] = Step(steps[-1].title, steps[-1].change, gate=_gone(leaving, roster, deadline))
     for path, live in leaving.objects:
-        steps.append(_deletion(leaving.server, path, live, created_stamp(live), blobs))
+        steps.append(deletion(leaving.server, path, live, created_stamp(live), blobs))
     names = ", ".join(each["metadata"]["name"] for each in leaving.apis)
     return Plan("unregister", f"unregister {names}", tuple(steps), blobs)
 
@@ -154,7 +154,8 @@ def _inventory(api_service: Object) -> tuple[str, ...]:
     return tuple(path for path in inventory_of(api_service) if _OBJECT_PATH.fullmatch(path))
 
 
-def _deletion(server: str, path: str, live: Object, holds: str, blobs: dict[str, bytes]) -> Step:
+def deletion(server: str, path: str, live: Object, holds: str, blobs: dict[str, bytes]) -> Step:
+    """Delete an object that still `holds` this stamp; all of it goes to the blobs, for an undo."""
     backup = canonical(kept(live))
     blobs[digest(backup)] = backup
     before = ObjectState(digest(backup), holds, whole=True)

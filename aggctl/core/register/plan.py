@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 Object = dict[str, Any]
 
-OK, CREATED, FORBIDDEN = 200, 201, 403
+OK, CREATED, FORBIDDEN, NOT_FOUND = 200, 201, 403, 404
 INSECURE = ".spec.insecureSkipTLSVerify"
 _SERVICE_WATCH = (
     "/apis/discovery.k8s.io/v1/namespaces/{}/endpointslices?labelSelector=kubernetes.io/service-name={}"
@@ -62,6 +62,8 @@ def problems_of(rehearsed: tuple[Rehearsed, ...]) -> Iterator[Finding]:
     for each in rehearsed:
         if each.status in (OK, CREATED) or (each.stand_in and each.status == FORBIDDEN):
             continue
+        if each.status == NOT_FOUND and _awaits_its_role(each, rehearsed):
+            continue
         if each.conflicts:
             yield from _conflicts(each)
         elif each.status == FORBIDDEN:
@@ -70,6 +72,20 @@ def problems_of(rehearsed: tuple[Rehearsed, ...]) -> Iterator[Finding]:
             )
         else:
             yield _problem("object-not-valid", each, "correct what it names, then run again")
+
+
+def _awaits_its_role(each: Rehearsed, rehearsed: tuple[Rehearsed, ...]) -> bool:
+    """Whether it binds a role that is written ahead of it and is not there yet.
+
+    To whoever is not in system:masters kube-apiserver answers 404 then, to see whether he may bind it.
+    """
+    wanted = each.config.get("roleRef") or {}
+    return any(
+        (one.located.kind, one.config["metadata"]["name"]) == (wanted.get("kind"), wanted.get("name"))
+        and one.located.namespace in ("", each.located.namespace)
+        for one in rehearsed
+        if one.live is None
+    )
 
 
 def plan_register(

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from aggctl.core.apiservers import Roster, roster
+from aggctl.core.apiservers import LEASES, Roster, roster
 from aggctl.core.checks.extension import (
     api_service_path,
     service_of,
 )
 from aggctl.core.checks.workload import newest, pods_path
+from aggctl.core.cluster_view import KUBERNETES_SLICES
 from aggctl.core.extension import PairPlace
 from aggctl.core.fields import CREATED, MANAGER, created_stamp, owned_fields
 from aggctl.core.findings import Finding
 from aggctl.core.podspec import WhyNot
+from aggctl.core.published import CONFIG_MAP
 from aggctl.core.questions import MayGet, ObjectAt
 from aggctl.core.register.certificates import (
     Serving,
@@ -35,11 +38,12 @@ from aggctl.core.register.preconditions import (
     serves,
     service_findings,
 )
-from aggctl.core.resources import Located, locate, path_of
+from aggctl.core.resources import Located, discovery_path, locate, path_of
 from aggctl.core.serving import container_for, serving_secret
+from aggctl.core.snapshot import side_by_side
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from datetime import datetime
 
     from aggctl.core.extension import ServiceAt, Tls
@@ -104,31 +108,58 @@ class Sight:
 
 def see(snapshot: Snapshot, wanted: Wanted, server: str, now: datetime) -> Sight:
     """Look at the cluster; NotKnown where something has to be seen and may not be."""
+    snapshot.expect(*_surely_read(wanted, server))
     located, problems = locate(snapshot, server, wanted.objects, wanted.namespace)
     located = tuple(_with_service(each, located, wanted.namespace) for each in located)
     declared = [
         (each, at) for each in located if each.kind == "APIService" and (at := service_of(each.object))
     ]
     names = [each.object["metadata"]["name"] for each, _ in declared]
-    snapshot.expect(*(ObjectAt(api_service_path(name), server) for name in names))
     lives = {name: snapshot.object(api_service_path(name), server) for name in names}
     found = [*problems, *layer_findings(snapshot, server), *namespace_findings(snapshot, server, located)]
     for each, at in declared:
         found += owner_findings(each, at, lives[each.object["metadata"]["name"]], take_over=wanted.take_over)
         found += service_findings(snapshot, server, each, at, located)
-    servings: list[Serving] = []
-    for each, at in declared if not found else ():
-        one = _serving(snapshot, server, each, at, lives, wanted, now)
-        if isinstance(one, Finding):
-            found += [one] if one not in found else []
-        elif one.service.dns not in [known.service.dns for known in servings]:
-            servings.append(one)
+    looks: list[Callable[[], Any]] = [lambda: roster(snapshot, server)]
+    looks += [
+        partial(_serving, snapshot, server, each, at, lives, wanted, now)
+        for each, at in (() if found else declared)
+    ]
+    known, *servings = side_by_side(looks)
+    found += dict.fromkeys(each for each in servings if isinstance(each, Finding))
     if wanted.tls.mode == "cert-manager" and snapshot.object(CERT_MANAGER, server) is None:
         found.insert(0, no_cert_manager())  # that its kind is unknown follows from it
-    known = roster(snapshot, server)
+    metered = _metered(snapshot, known)
+    return Sight(server, located, lives, _each_once(servings), known, metered, tuple(found))
+
+
+def _surely_read(wanted: Wanted, server: str) -> Iterator[ObjectAt]:
+    """What is read whatever comes, so that it is looked at with the first questions."""
+    for each in wanted.objects:
+        metadata = each["metadata"]
+        if each["kind"] == "APIService":
+            yield ObjectAt(api_service_path(metadata["name"]), server)
+        elif each["kind"] != "Namespace":
+            home = str(metadata.get("namespace") or wanted.namespace)
+            yield ObjectAt(path_of("v1", "namespaces", "", home), server)
+        yield ObjectAt(discovery_path(str(each["apiVersion"])), server)
+    yield from (ObjectAt(path, server) for path in (CONFIG_MAP, KUBERNETES_SLICES, LEASES))
+
+
+def _each_once(servings: list[Serving | Finding]) -> tuple[Serving, ...]:
+    """One for each Service, the first that was seen."""
+    found: dict[str, Serving] = {}
+    for each in servings:
+        if isinstance(each, Serving):
+            found.setdefault(each.service.dns, each)
+    return tuple(found.values())
+
+
+def _metered(snapshot: Snapshot, known: Roster) -> tuple[str, ...]:
+    if known.alone:
+        return ()
     snapshot.expect(*(MayGet("/metrics", each) for each in known.servers))
-    metered = tuple(each for each in known.servers if snapshot.may_get("/metrics", each))
-    return Sight(server, located, lives, tuple(servings), known, metered, tuple(found))
+    return tuple(each for each in known.servers if snapshot.may_get("/metrics", each))
 
 
 def with_certificates(

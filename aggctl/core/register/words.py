@@ -92,7 +92,7 @@ def notes(sight: Sight, wanted: Wanted, rehearsed: tuple[Rehearsed, ...]) -> Ite
             "run aggctl where it can be reached, as on a control-plane node",
         )
     for server in sight.roster.servers:
-        if server not in sight.metered:
+        if server not in sight.metered and not sight.roster.alone:
             yield _note(
                 "metrics-not-readable",
                 "info",
