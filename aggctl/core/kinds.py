@@ -38,7 +38,7 @@ _LABEL = r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?"
 DNS = Word(rf"(?=.{{1,253}}$){_LABEL}(?:\.{_LABEL})*", "a DNS name")
 """Of namespaces, Services, ServiceAccounts and containers (apimachinery, pkg/api/validation)."""
 
-SEGMENT = Word(r"(?!\.\.?$)[^/%\s\x00-\x1f\x7f-\x9f]{1,253}", "a name")
+SEGMENT = Word(r"(?!\.\.?$)[^/%\x00-\x1f\x7f-\x9f]{1,253}", "a name")
 """Of everything else: what may be part of a path (pkg/api/validation/path)."""
 
 RESOURCE = Word(r"/?[A-Za-z0-9][-A-Za-z0-9._]{0,252}(?:/[-A-Za-z0-9._/]{1,253})?", "the name of a resource")

@@ -113,8 +113,15 @@ def laugh(at: int) -> bytes:
     return b"%c: &%c [%s]\n" % (at + 1, at + 1, b",".join([b"*%c" % at] * 9))
 
 
+A_TOKEN = b"""\
+current-context: it
+contexts: [{name: it, context: {cluster: c, user: u}}]
+clusters: [{name: c, cluster: {server: 'https://127.0.0.1:1'}}]
+users: [{name: u, user: {token: *n}}]
+"""
 BOMBS = {
     "laughter": b"a: &a [x]\n" + b"".join(map(laugh, range(97, 110))),
+    "laughter in a token": b"a: &a [x]\n" + b"".join(map(laugh, range(97, 110))) + A_TOKEN,
     "a deep list": b"[" * 500_000,
     "deep mappings": b"{a: " * 200_000,
     "a long list": b"[" + b"a," * 1_000_000 + b"a]",

@@ -50,6 +50,24 @@ def write(path: Path, content: Any) -> str:
     return str(path)
 
 
+@pytest.mark.parametrize(
+    ("said", "insecure"), [(True, True), ("true", True), (False, False), ("no", False), (None, False)]
+)
+def test_what_is_served_is_verified_unless_the_kubeconfig_says_no(
+    tmp_path: Path, said: object, insecure: bool
+) -> None:
+    content = config()
+    content["clusters"][0]["cluster"]["insecure-skip-tls-verify"] = said
+    assert find_credentials(write(tmp_path / "it", content), "", "").insecure is insecure
+
+
+def test_a_context_may_have_a_number_for_a_name(tmp_path: Path) -> None:
+    content = config()
+    content["contexts"][0]["name"] = 1.30
+    written = write(tmp_path / "it", yaml.safe_dump(content).replace("name: 1.3", "name: 1.30"))
+    assert find_credentials(written, "1.30", "").server == "https://192.0.2.1:6443"
+
+
 # --- which one --------------------------------------------------------------------------------------------
 
 
