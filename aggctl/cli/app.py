@@ -18,7 +18,6 @@ from aggctl.cli.doctor import doctor_command
 from aggctl.cli.enable import enable_command
 from aggctl.cli.explain import explain_command
 from aggctl.cli.logs import logs_command
-from aggctl.cli.man import man_command
 from aggctl.cli.register import register_command, unregister_command
 from aggctl.cli.rollback import history_command, rollback_command
 from aggctl.cli.sandbox import sandbox_app
@@ -53,7 +52,6 @@ app.command("logs")(logs_command)
 app.command("explain")(explain_command)
 app.command("version")(version_command)
 app.command("completion")(completion_command)
-app.command("man")(man_command)
 app.add_typer(access_app, name="access")
 app.add_typer(audit_app, name="audit")
 app.add_typer(certs_app, name="certs")
@@ -80,6 +78,22 @@ def _root(
     ] = False,
 ) -> None:
     pass
+
+
+@app.command("man")
+def _man() -> None:
+    """Print the manual page aggctl(1), made from the help of each command.
+
+    `aggctl man | man -l -` shows it; its place for all users is /usr/local/share/man/man1/aggctl.1.
+
+    \b
+    Example:
+      aggctl man
+    """
+    from aggctl.cli.roff import manual  # noqa: PLC0415 -- what no other command needs
+
+    with result_written():
+        sys.stdout.write(manual(typer.main.get_command(app)))
 
 
 def _called() -> str | None:
