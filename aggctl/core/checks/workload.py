@@ -21,6 +21,8 @@ Object = dict[str, Any]
 CRASHES_BEFORE_GIVING_UP = 2
 _NO_IMAGE = ("ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull")
 _NOT_CREATED = ("CreateContainerConfigError", "CreateContainerError")
+_KUBELET_STARTS = ("services have not yet been read", "failed to sync")
+"""Said while the kubelet itself still reads the cluster (pkg/kubelet/kubelet_pods.go, and its caches)."""
 
 
 def available(snapshot: Snapshot, *, namespace: str, name: str, server: str) -> Passed | Finding:
@@ -182,7 +184,7 @@ def container_problem(state: Object, subject: str) -> Finding | None:
             "correct the name of the image, or give the node access to the registry",
             said,
         )
-    if reason in _NOT_CREATED:
+    if reason in _NOT_CREATED and not said.startswith(_KUBELET_STARTS):
         return _finding(
             "container-not-created",
             subject,
