@@ -66,6 +66,7 @@ def tls_context(
         context = ssl.create_default_context(
             cadata=authority.decode("ascii", "ignore") if authority else None  # PEM may hold remarks
         )
+    context.minimum_version = ssl.TLSVersion.TLSv1_2  # as in Go; Debian's Python would go below
     # Kubernetes' own CAs carry no Authority Key Identifier, which this flag would demand from Python 3.13 on.
     context.verify_flags &= ~getattr(ssl, "VERIFY_X509_STRICT", 0)
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # as in Go: what is trusted may be no root

@@ -945,6 +945,21 @@ SERVERS: dict[str, tuple[Callable[[], Any], str, str]] = {
         "answer-not-understood",
         "answered what cannot be read",
     ),
+    "resources of other types": (
+        lambda: serving(lambda group: discovery(group, [things(name=1, kind=None, verbs=5), "x"])),
+        "answer-not-understood",
+        "resources[0].name is a whole number, and not a string",
+    ),
+    "resources that are no list": (
+        lambda: serving(lambda group: discovery(group, {"a": 1})),
+        "answer-not-understood",
+        "resources is a mapping, and not a list",
+    ),
+    "a resource that no path can name": (
+        lambda: serving(lambda group: discovery(group, [things(name="th\x1b]0;owned\x07\x1b[2Jings")])),
+        "answer-not-understood",
+        "resources[0].name is 'things', and not the name of a resource",
+    ),
     "a terminal's commands": (
         lambda: serving(
             lambda group: discovery(group, []) | {"groupVersion": "\x1b]0;owned\x07\x1b[2J\x9b31m"}
@@ -981,14 +996,9 @@ def test_a_server_that_does_not_serve_ends_with_its_cause_and_everything_put_bac
 
 HARMLESS: dict[str, tuple[Any, list[str]]] = {
     "a terminal's commands": (
-        [things(name="th\x1b]0;owned\x07\x1b[2Jings", kind="\x9b31mThing", verbs=["get\u202e", "list"])],
+        [things(kind="\x9b31mTh\x1b]0;owned\x07\x1b[2Jing", verbs=["get\u202e", "list"])],
         ["things", "31mThing", "true", "get", ",list"],
     ),
-    "other types": (
-        [things(name=1, kind=None, verbs=5), "x", things(verbs="get")],
-        ["things", "Thing", "true"],
-    ),
-    "no list": ({"a": 1}, []),
     "5 MB": ([things(name=f"things{n}", more="x" * 500) for n in range(9000)], ["…", "and", "8900", "more"]),
 }
 

@@ -73,9 +73,13 @@ def see_grant(snapshot: Snapshot, wanted: Wanted, server: str) -> Granting:
 
 def escalations(rehearsed: tuple[Rehearsed, ...]) -> Iterator[Finding]:
     """What the server refuses."""
-    raised = [each for each in rehearsed if each.status == FORBIDDEN and _ESCALATION in each.message]
-    yield from map(_escalation, raised)
-    yield from problems_of(tuple(each for each in rehearsed if each not in raised))
+    raised = {
+        each.located.target: each
+        for each in rehearsed
+        if each.status == FORBIDDEN and _ESCALATION in each.message
+    }
+    for problem in problems_of(rehearsed):
+        yield _escalation(raised[problem.subject]) if problem.subject in raised else problem
 
 
 def plan_grant(granting: Granting, wanted: Wanted, rehearsed: tuple[Rehearsed, ...]) -> Plan:
