@@ -7,7 +7,6 @@ import os
 import re
 import subprocess
 import sys
-import tarfile
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -92,8 +91,8 @@ def assert_refused(said: Said, sentence: str) -> None:
 def test_built_from_the_sdist_elsewhere_and_by_somebody_careful_it_is_the_same(
     dist: Path, place: Path
 ) -> None:
-    with tarfile.open(next(dist.glob("*.tar.gz"))) as archive:
-        archive.extractall(place / "unpacked", filter="data")
+    (place / "unpacked").mkdir()
+    subprocess.run(["/bin/tar", "-xf", next(dist.glob("*.tar.gz")), "-C", place / "unpacked"], check=True)
     (checkout,) = (place / "unpacked").iterdir()
     release(checkout, place / "again", 0o077, TZ="Asia/Tokyo", LC_ALL="C")
     differing = [
