@@ -7,7 +7,6 @@ import os
 import platform
 import shutil
 import subprocess
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,7 +29,7 @@ def facts(programs: Programs, kubeconfig: Path) -> dict[str, str]:
         "date": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         "machine": f"{_processor()}, {os.cpu_count()} cores, {mebibytes} MiB, Linux {platform.release()}, "
         f"load before it {os.getloadavg()[0]:.1f}",
-        "aggctl": f"{__version__}{_commit()}, Python {platform.python_version()} ({sys.executable})",
+        "aggctl": f"{__version__}{_commit()}, Python {platform.python_version()}",
         "Kubernetes": f"{server}, kubectl {kubectl['clientVersion']['gitVersion']}, kubeadm built with it",
     }
 
