@@ -21,38 +21,38 @@ if TYPE_CHECKING:
 PATH = "/etc/kubernetes/audit-policy.yaml"
 GROUP = "hello.example.com"
 HEAD = "apiVersion: audit.k8s.io/v1\nkind: Policy\n"
-DOCUMENTED = """\
-apiVersion: audit.k8s.io/v1 # This is required.
+MIXED = """\
+apiVersion: audit.k8s.io/v1 # the only version left
 kind: Policy
-# Don't generate audit events for all requests in RequestReceived stage.
+# once for each request is enough
 omitStages:
   - "RequestReceived"
 rules:
-  # Log pod changes at RequestResponse level
+  # who changed which Pod
   - level: RequestResponse
     resources:
     - group: ""
-      # Resource "pods" doesn't match requests to any subresource of pods.
+      # subresources are not meant
       resources: ["pods"]
-  # Don't log watch requests by the "system:kube-proxy" on endpoints or services
+  # kube-proxy watches all day
   - level: None
     users: ["system:kube-proxy"]
     verbs: ["watch"]
     resources:
-    - group: "" # core API group
+    - group: "" # the group without a name
       resources: ["endpoints", "services"]
 
   - level: None
     userGroups: ["system:authenticated"]
     nonResourceURLs:
-    - "/api*" # Wildcard matching.
+    - "/api*" # and all below
     - "/version"
-  # A catch-all rule to log all other requests at the Metadata level.
+  # whatever is left
   - level: Metadata
     omitStages:
       - "RequestReceived"
 """
-"""As the documentation of Kubernetes shows it, shortened."""
+"""Both indentations of lists, comments everywhere, all kinds of rules."""
 
 RULE_FOR_A_NAME = (
     "[{level: Metadata, resources: [{group: hello.example.com, resources: ['*'], resourceNames: [b]}]}]"
@@ -85,9 +85,9 @@ def refusal(text: str) -> str:
 
 
 def test_the_policy_of_the_documentation_records_every_group_by_its_last_rule() -> None:
-    assert records(DOCUMENTED)
-    assert not records(DOCUMENTED, level="Request")
-    assert not records(DOCUMENTED, group="")  # for pods and endpoints other rules come first
+    assert records(MIXED)
+    assert not records(MIXED, level="Request")
+    assert not records(MIXED, group="")  # for pods and endpoints other rules come first
 
 
 @pytest.mark.parametrize(
@@ -145,7 +145,7 @@ def test_a_new_policy_records_what_it_is_for_and_is_not_edited_again() -> None:
 
 
 def test_new_rules_come_first_and_every_other_line_stays_as_it_is() -> None:
-    after = edited(DOCUMENTED, **{GROUP: "RequestResponse"})
+    after = edited(MIXED, **{GROUP: "RequestResponse"})
     new = """\
   - level: RequestResponse
     omitStages:
@@ -153,16 +153,16 @@ def test_new_rules_come_first_and_every_other_line_stays_as_it_is() -> None:
     resources:
     - group: hello.example.com
 """
-    assert after == DOCUMENTED.replace("rules:\n", f"rules:\n{new}")
+    assert after == MIXED.replace("rules:\n", f"rules:\n{new}")
 
 
 def test_an_edit_made_twice_is_the_edit_made_once() -> None:
-    after = edited(DOCUMENTED, **{GROUP: "RequestResponse"})
+    after = edited(MIXED, **{GROUP: "RequestResponse"})
     assert edited(after, **{GROUP: "RequestResponse"}) == after
 
 
 def test_what_is_recorded_already_is_not_touched() -> None:
-    assert edited(DOCUMENTED) == DOCUMENTED
+    assert edited(MIXED) == MIXED
 
 
 @pytest.mark.parametrize(
@@ -196,10 +196,10 @@ BOUNDED = settings(deadline=None, max_examples=25)
 @BOUNDED
 @given(wanted=st.dictionaries(GROUPS, st.sampled_from(LEVELS[1:]), min_size=1, max_size=4))
 def test_after_an_edit_every_wanted_group_is_recorded_at_its_level(wanted: dict[str, str]) -> None:
-    after = edited(DOCUMENTED, **wanted)
+    after = edited(MIXED, **wanted)
     policy = read_policy(after.encode(), PATH)
     assert all(policy.records(group, level) for group, level in wanted.items())
-    assert after.endswith(DOCUMENTED.partition("rules:\n")[2])
+    assert after.endswith(MIXED.partition("rules:\n")[2])
 
 
 def some(*words: str) -> st.SearchStrategy[list[str]]:
@@ -340,7 +340,7 @@ def test_where_rules_cannot_be_added_safely_nothing_is(text: str, reason: str) -
     [
         (lambda text: text.replace("verbs", "verb"), "something else would change its meaning"),
         (
-            lambda text: text.replace("# core API group", "# core"),
+            lambda text: text.replace("# the group without a name", "# core"),
             "a line that nobody asked for would change",
         ),
     ],
@@ -351,4 +351,4 @@ def test_an_edit_that_would_change_more_is_not_made(
 ) -> None:
     monkeypatch.setattr("aggctl.core.audit.policy.apply", lambda text, splices: spoil(apply(text, splices)))
     with pytest.raises(Refused, match=reason):
-        edited(DOCUMENTED, **{GROUP: "RequestResponse"})
+        edited(MIXED, **{GROUP: "RequestResponse"})

@@ -6,6 +6,8 @@ What reads foreign text, and where it is fuzzed:
 | --- | --- | --- |
 | static Pod manifests | core.manifest | here, test_manifest_properties |
 | kubeadm-config, patches of kubeadm | core.persist | here |
+| audit policies | core.audit.policy | here |
+| audit records | core.audit.events | test_audit_events |
 | manifests of an API (-f) | core.manifestset, core.register.request | here, test_manifestset_properties |
 | PEM: certificates, bundles, keys | core.pki | here |
 | objects, lists, discovery, reviews | core.typed | test_fuzz_objects |
@@ -35,6 +37,7 @@ from support.mutants import damaged, mistyped
 from support.snapshots import EIGHT, NOW, SERVER, authority, config_map, file, leaf
 
 from aggctl.core import kubelet, loglines, pki
+from aggctl.core.audit.policy import edit_policy, new_policy, read_policy
 from aggctl.core.certs import record, sealed
 from aggctl.core.doctor import signs
 from aggctl.core.doctor.bundle import Bundle, read_bundle, write_bundle
@@ -93,6 +96,17 @@ def test_a_damaged_kubeadm_config_is_read_or_refused(content: bytes) -> None:
 def test_of_a_damaged_patch_what_can_be_read_is(content: bytes) -> None:
     survives(is_ours, content)
     assert isinstance(patched_flags(content), dict)
+
+
+POLICY = new_policy({"things.example.com": "Metadata", "apiregistration.k8s.io": "RequestResponse"})
+
+
+@calm
+@given(damaged([POLICY.encode()]))
+def test_a_damaged_audit_policy_is_edited_or_refused(content: bytes) -> None:
+    survives(
+        lambda text: edit_policy(read_policy(text, "x.yaml"), {"others.example.com": "Metadata"}), content
+    )
 
 
 API = {

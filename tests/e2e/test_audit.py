@@ -36,14 +36,14 @@ pytestmark = pytest.mark.controlplane
 
 API = f"v1alpha1.{GROUP}"
 GREETINGS = f"/apis/{GROUP}/v1alpha1/namespaces/default/greetings"
-DOCUMENTED = """\
-apiVersion: audit.k8s.io/v1 # This is required.
+THEIRS = """\
+apiVersion: audit.k8s.io/v1 # the only version left
 kind: Policy
 rules:
   # Only what is done with config maps
   - level: Metadata
     resources:
-    - group: "" # core API group
+    - group: "" # the group without a name
       resources: ["configmaps"]
 """
 KUBEADM = "apiVersion: kubeadm.k8s.io/v1beta4\nkind: ClusterConfiguration\n"
@@ -97,7 +97,7 @@ def recorded(place: Place) -> Iterator[Place]:
     A policy of somebody else was there before.
     """
     place.below(POLICY_FILE).parent.mkdir()
-    place.below(POLICY_FILE).write_text(DOCUMENTED)
+    place.below(POLICY_FILE).write_text(THEIRS)
     before = place.node.files()
     metadata = {"name": "kubeadm-config", "namespace": "kube-system"}
     config = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata}
@@ -144,7 +144,7 @@ def test_a_dry_run_shows_the_plan_and_changes_nothing(place: Place) -> None:
 def test_a_policy_that_kube_apiserver_would_not_start_with_is_refused_with_its_line(place: Place) -> None:
     policy, pid = place.below(POLICY_FILE), place.node.pid()
     policy.parent.mkdir()
-    policy.write_text(DOCUMENTED.replace("Metadata", "metadata"))
+    policy.write_text(THEIRS.replace("Metadata", "metadata"))
     before = place.node.files()
     said = place.aggctl("enable", "--yes")
     assert said.status == 3
@@ -191,7 +191,7 @@ def test_flags_policy_and_log_are_in_force_and_a_patch_file_keeps_them_through_a
 
 def test_rules_go_ahead_of_those_of_others_whose_text_stays_byte_for_byte(recorded: Place) -> None:
     policy = recorded.below(POLICY_FILE).read_text()
-    head, _, rules = DOCUMENTED.partition("rules:\n")
+    head, _, rules = THEIRS.partition("rules:\n")
     new = f"""\
   - level: Metadata
     omitStages:
