@@ -53,7 +53,7 @@ def spare_pydantic() -> None:
         return Plain(descriptor.parameter_info, descriptor.annotation, descriptor)
 
     if getattr(core, "build_runtime_param", None) is build_runtime_param:
-        core.build_runtime_param = build  # type: ignore[attr-defined]
+        core.build_runtime_param = build  # type: ignore[attr-defined]  # Typer does not hand it on
 
 
 def _plain(value: Any, wanted: Any) -> Any:

@@ -62,7 +62,7 @@ def new_pool(context: ssl.SSLContext, timeout: float, server_name: str = "") -> 
     # urllib3 sets ALPN for each connection, which breaks handshakes that other threads begin just then
     # with the same context (a use after free, python/cpython#141012): it is set once, here.
     context.set_alpn_protocols(["http/1.1"])
-    context.set_alpn_protocols = _as_it_is  # type: ignore[method-assign]
+    context.set_alpn_protocols = _as_it_is  # type: ignore[method-assign]  # as said above
     context.sslsocket_class = PunctualSocket
     pool = urllib3.PoolManager(
         ssl_context=context,

@@ -52,8 +52,8 @@ WALK = Scene(
     },
     {
         "/tmp/aggctl-sandbox": "{place}",  # noqa: S108 -- the document's own example
-        "/tmp/aggctl-sandbox/root": "{place}/root",  # noqa: S108
-        "/tmp/aggctl-tls": "{place}-tls",  # noqa: S108
+        "/tmp/aggctl-sandbox/root": "{place}/root",  # noqa: S108 -- a name in a document
+        "/tmp/aggctl-tls": "{place}-tls",  # noqa: S108 -- a name in a document
     },
 )
 """A sandbox as a reader makes it."""
