@@ -41,7 +41,7 @@ def main() -> None:
         made.append(make_package(onefile, bill, __version__, folder))
     made.append(_sum(folder / "SHA256SUMS", made))
     for path in made:
-        print(f"{path.stat().st_size:>12,}  {path}")  # noqa: T201 -- this is a script
+        print(f"{path.stat().st_size:>12,}  {folder / path.name}")  # noqa: T201 -- this is a script
 
 
 def epoch() -> int:
