@@ -97,7 +97,8 @@ def enable_command(
     from aggctl.cli.given_ca import ca_in, ca_of
     from aggctl.cli.wiring import Access, Manners, asker, node_ports, run_command
     from aggctl.core.need import Wanted
-    from aggctl.workflows.enable import Manner, enable
+    from aggctl.workflows.enable import enable
+    from aggctl.workflows.in_turn import Manner
 
     manners = Manners(output, yes, quiet, verbose, no_color)
 

@@ -160,11 +160,7 @@ def _carry_out(
     if ended.outcome == "applied":
         report = report_of(plan.command, ended, summary=(done,), changes=planned.changes, next=tries)
         return replace(report, findings=(*ended.findings, *planned.findings))
-    put = "everything was put back"
-    if ended.outcome == "rollback-incomplete":
-        put = "not everything could be put back. Run: aggctl rollback"
-    summary = (f"{ended.findings[0].message}; {put}",)
-    return report_of(plan.command, ended, summary=summary, changes=planned.changes)
+    return report_of(plan.command, ended, summary=(ended.why_not_kept,), changes=planned.changes)
 
 
 def _unchanged(granting: Granting, wanted: Wanted, ports: Ports, closed: tuple[str, ...]) -> Report:

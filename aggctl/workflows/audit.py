@@ -76,7 +76,7 @@ def _apply(ports: Ports, sight: Sight, planned: Report, plan: Plan) -> Report:
             COMMAND,
             ended,
             changes=planned.changes,
-            summary=why_not_kept(ended.findings[0].message, ended.outcome),
+            summary=why_not_kept(ended),
             next=(f"the record of this try: {ended.record}",),
         )
     return report_of(

@@ -16,7 +16,7 @@ from aggctl.errors import Refused
 from aggctl.system.journal import KEPT
 from aggctl.workflows.execute import KEPT_NAMES, execute, report_of
 from aggctl.workflows.gates import as_finding, first_unmet
-from aggctl.workflows.in_turn import Agreed, Manner, in_turn, refused, why_not_kept
+from aggctl.workflows.in_turn import Agreed, in_turn, refused, why_not_kept
 from aggctl.workflows.observe import settle
 from aggctl.workflows.open_change import close_or_refuse
 from aggctl.workflows.persist import plan_with_persist, told_kubeadm
@@ -29,8 +29,7 @@ if TYPE_CHECKING:
     from aggctl.core.plan import Plan
     from aggctl.core.questions import FileSeen, Question
     from aggctl.system.ports import Ports
-
-__all__ = ["Manner", "enable"]
+    from aggctl.workflows.in_turn import Manner
 
 
 def enable(ports: Ports, wanted: Wanted, manner: Manner) -> Report:
@@ -111,7 +110,7 @@ def _apply(ports: Ports, plan: Plan, sight: Sight, planned: Report, manner: Mann
             "enable",
             ended,
             changes=planned.changes,
-            summary=why_not_kept(ended.findings[0].message, ended.outcome),
+            summary=why_not_kept(ended),
             next=(f"the record of this try: {ended.record}",),
         )
     if manner.wait:

@@ -38,6 +38,14 @@ class Ended:
     interrupted: bool = False
     identity: str = ""
 
+    @property
+    def why_not_kept(self) -> str:
+        """Of a plan that was not applied: the first failure, and whether everything was put back."""
+        put = "everything was put back"
+        if self.outcome == "rollback-incomplete":
+            put = "not everything could be put back. Run: aggctl rollback"
+        return f"{self.findings[0].message}; {put}"
+
 
 def execute(plan: Plan, ports: Ports, *, wait: bool = True) -> Ended:
     """Carry out `plan`; the caller holds the lock. Without `wait` the journal stays open for the next run."""

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from aggctl.core.plan import Plan
     from aggctl.core.report import Report
     from aggctl.system.ports import Ports
+    from aggctl.workflows.execute import Ended
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +86,7 @@ def _still_shown(plan: Plan | None, agreed: Agreed) -> Plan:
     return plan
 
 
-def why_not_kept(message: str, outcome: str) -> tuple[str, ...]:
+def why_not_kept(ended: Ended) -> tuple[str, ...]:
     """What became of a change whose gate did not open."""
-    if outcome == "rolled-back":
-        return (f"{message}; everything was put back, kube-apiserver runs as before",)
-    return (f"{message}; not everything could be put back. Run: aggctl rollback",)
+    runs = ", kube-apiserver runs as before" if ended.outcome == "rolled-back" else ""
+    return (f"{ended.why_not_kept}{runs}",)

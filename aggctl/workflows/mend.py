@@ -13,8 +13,9 @@ from aggctl.core.register.sight import prepared
 from aggctl.core.report import Report
 from aggctl.core.snapshot import NotKnown
 from aggctl.errors import AggctlError
-from aggctl.workflows.enable import Manner, enable
+from aggctl.workflows.enable import enable
 from aggctl.workflows.execute import execute, finding_of, report_of
+from aggctl.workflows.in_turn import Manner
 from aggctl.workflows.observe import settle
 from aggctl.workflows.open_change import close_or_mend
 from aggctl.workflows.register import Manner as RegisterManner

@@ -133,14 +133,11 @@ def _apply(
             findings = (*ended.findings, *map(finding_of, left))
             ended = replace(ended, outcome="rollback-incomplete", findings=findings)
     if ended.outcome != "applied":
-        put = "everything was put back"
-        if ended.outcome == "rollback-incomplete":
-            put = "not everything could be put back. Run: aggctl rollback"
         return report_of(
             "register",
             ended,
             changes=planned.changes,
-            summary=(f"{ended.findings[0].message}; {put}",),
+            summary=(ended.why_not_kept,),
             next=(f"the record of this try: {ended.record}",),
         )
     summary: tuple[str, ...] = ("Applied, and not waited for. Run again to see how it ended.",)

@@ -63,10 +63,7 @@ def _apply(
         ended = execute(plan_leaving(leaving, known, deadline), ports)
         left = _wait_for_stuck(ports, leaving, deadline) if ended.outcome == "applied" else ()
     if ended.outcome != "applied":
-        put = "everything was put back"
-        if ended.outcome == "rollback-incomplete":
-            put = "not everything could be put back. Run: aggctl rollback"
-        summary: tuple[str, ...] = (f"{ended.findings[0].message}; {put}",)
+        summary: tuple[str, ...] = (ended.why_not_kept,)
     else:
         count = len(leaving.apis)
         summary = (f"{count} API{'s are' if count > 1 else ' is'} gone: {', '.join(_names(leaving))}",)

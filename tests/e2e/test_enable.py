@@ -17,7 +17,8 @@ from aggctl.core import pki
 from aggctl.core.flags import AGGREGATION_FLAGS, ROUTING
 from aggctl.core.need import Wanted
 from aggctl.core.questions import ArgumentsAccepted, AskAs, WhoSeen
-from aggctl.workflows.enable import Manner, enable
+from aggctl.workflows.enable import enable
+from aggctl.workflows.in_turn import Manner
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -24,7 +24,8 @@ from aggctl.core.questions import AskAs, WhoSeen
 from aggctl.errors import Failed
 from aggctl.sandbox import components
 from aggctl.system.objects import Objects
-from aggctl.workflows.enable import Manner, enable
+from aggctl.workflows.enable import enable
+from aggctl.workflows.in_turn import Manner
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,7 +13,8 @@ from aggctl.core import pki
 from aggctl.core.need import Wanted
 from aggctl.core.questions import ReadyAt
 from aggctl.errors import AggctlError
-from aggctl.workflows.enable import Manner, enable
+from aggctl.workflows.enable import enable
+from aggctl.workflows.in_turn import Manner
 from aggctl.workflows.rollback import rollback
 
 if TYPE_CHECKING:

@@ -24,7 +24,8 @@ from support.cases import (
 from support.world import MANIFEST, PKI, Faults, FaultyCalls, World, authorities, failing, make_world, tree
 
 from aggctl.core import pki
-from aggctl.workflows.enable import Manner, enable
+from aggctl.workflows.enable import enable
+from aggctl.workflows.in_turn import Manner
 
 if TYPE_CHECKING:
     from pathlib import Path
