@@ -90,6 +90,11 @@ class Place:
         spec = {"type": "ExternalName", "externalName": "localhost", "ports": ports}
         self.make(f"{CORE}/default/services/{name}", "Service", spec=spec)
 
+    def ending(self) -> set[str]:
+        """Namespaces that were deleted and are not gone: the next stale API would hold them, too."""
+        items = self.kube.get(CORE)["items"]
+        return {each["metadata"]["name"] for each in items if each["status"]["phase"] == "Terminating"}
+
     def is_answered(self, api: str) -> bool:
         version, _, group = api.partition(".")
         return self.kube.get(f"/apis/{group}/{version}") is not None
@@ -133,6 +138,7 @@ def place(made_place: Place) -> Iterator[Place]:
         made_place.kube.delete(f"{API_SERVICES}/{name}")
     for name in ("hello", "theirs"):
         made_place.kube.delete(f"{CORE}/default/services/{name}")
+    eventually(lambda: not made_place.ending(), "the namespaces that were deleted are gone")
 
 
 # --- what aggctl made --------------------------------------------------------------------------------------
