@@ -69,6 +69,7 @@ STATUS: Mapping[str, Shape] = {
     "message": str,
     "details": {"causes": [{"reason": str, "field": str, "message": str}]},
 }
+LIST: Mapping[str, Shape] = {"metadata": {"continue": str}}
 PARTIAL: Mapping[str, Shape] = {"metadata!": NAMED}
 CONDITIONS = [{"type": str, "status": str, "reason": str, "message": str, "lastTransitionTime": str}]
 SELECTOR = {"matchLabels": WORDS, "matchExpressions": [{"key": str, "operator": str, "values": [str]}]}

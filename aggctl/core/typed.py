@@ -19,6 +19,7 @@ from aggctl.core.kinds import (
     FIELDS,
     GROUPS,
     KINDS,
+    LIST,
     OBJECT,
     PARTIAL,
     PORT,
@@ -87,7 +88,7 @@ def typed(path: str, found: dict[str, Any], *, partial: bool = False) -> dict[st
     path = path.partition("?")[0]
     if named := _NAMED.fullmatch(path):
         shape = PARTIAL if partial else KINDS.get((named["group"] or "", named["resource"]), OBJECT)
-        hold(found, shape if named["name"] else {"items": [shape]})
+        hold(found, shape if named["name"] else {**LIST, "items": [shape]})
     elif path == "/apis":
         hold(found, GROUPS)
     elif path == "/version":
@@ -95,6 +96,12 @@ def typed(path: str, found: dict[str, Any], *, partial: bool = False) -> dict[st
     elif _DISCOVERY.fullmatch(path):
         hold(found, RESOURCES)
     return found
+
+
+def is_list(path: str) -> bool:
+    """Whether it is the path of all objects of a kind, and not of one."""
+    named = _NAMED.fullmatch(path.partition("?")[0])
+    return bool(named and not named["name"])
 
 
 def hold(value: Any, shape: Shape, where: str = "") -> None:

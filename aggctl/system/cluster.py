@@ -50,6 +50,7 @@ from aggctl.system.frontproxy import ANSWER_LIMIT, answer_seen, ask_api
 from aggctl.system.handshake import served, shown_in_pod
 from aggctl.system.kubeconfig import tls_context
 from aggctl.system.metrics import aggregator_queue, unavailable_apis
+from aggctl.system.pages import read_whole
 from aggctl.system.room import Purse, Room
 
 if TYPE_CHECKING:
@@ -149,16 +150,21 @@ class Cluster:
             self._room.leave()
 
     def _object(self, path: str, server: str, accept: str = JSON) -> dict[str, Any] | Unknown | None:
+        read = partial(self._document, server, accept)
+        return read_whole(path, read, partial(self._purse.keep, server + path), self._timeout)
+
+    def _document(self, server: str, accept: str, path: str) -> tuple[dict[str, Any] | Unknown | None, int]:
+        """What a path answers, and what it comes to in memory."""
         response, body = self._request("GET", server + path, accept=accept)
+        path = path.partition("?")[0]
         if response.status == NOT_FOUND:
-            return None
+            return None, 0
         if response.status != 200:  # noqa: PLR2004 -- HTTP's own number
-            return refusal(server, path, response.status, body, self.credentials)
+            return refusal(server, path, response.status, body, self.credentials), 0
         found = read_json(body)
         if not isinstance(found, dict) or found.get("kind") == "Status":
-            return Unknown(f"{server}{path} answered no object: {clean(body)}", "answer-not-understood")
-        self._purse.keep(server + path, weight_of(body))
-        return typed(path, found, partial=accept == METADATA)
+            return Unknown(f"{server}{path} answered no object: {clean(body)}", "answer-not-understood"), 0
+        return typed(path, found, partial=accept == METADATA), weight_of(body)
 
     def _pair(self, asked: PairAt) -> PairSeen | Unknown | None:
         """A Secret's certificates; its key leaves this function as the fingerprint of its public half."""

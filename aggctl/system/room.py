@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import threading
 
-from aggctl.core.typed import MOST, NotTyped
+from aggctl.core.typed import NotTyped
 
-SMALL = 256 * 1024
-"""What is kept of so many bytes in memory is not counted."""
+SMALL, KEPT = 256 * 1024, 80 * 1024 * 1024
+"""What is kept of so many bytes in memory is not counted; to what all that is kept may come."""
 
 
 class Room:
@@ -44,7 +44,7 @@ class Purse:
         with self._lock:
             before = self._kept.pop(name, 0)
             if weight > SMALL:
-                if sum(self._kept.values()) + weight > MOST:
+                if sum(self._kept.values()) + weight > KEPT:
                     self._kept |= {name: before} if before else {}
                     raise NotTyped("it is too large to be kept beside what was answered before")
                 self._kept[name] = weight

@@ -24,7 +24,7 @@ from aggctl.core.questions import ObjectAt, Unknown
 from aggctl.core.snapshot import Snapshot
 from aggctl.core.status import words as status_words
 from aggctl.core.status.see import see_status
-from aggctl.core.typed import NotTyped, hold, read_json, typed, weight_of
+from aggctl.core.typed import NotTyped, hold, is_list, read_json, typed, weight_of
 from aggctl.errors import Refused
 from aggctl.workflows.doctor import examine_bundle
 from aggctl.workflows.observe import settle
@@ -207,6 +207,23 @@ def test_what_is_no_mapping_at_all_is_named(shape: Any) -> None:
 
 def test_of_metadata_alone_nothing_else_is_wanted() -> None:
     assert typed(APIS, {"items": [{"metadata": {"name": "n"}}]}, partial=True)
+
+
+@pytest.mark.parametrize(
+    ("path", "listed"),
+    [
+        (APIS, True),
+        ("/api/v1/namespaces", True),
+        ("/api/v1/namespaces/shop/pods?labelSelector=a%3Db", True),
+        ("/api/v1/namespaces/shop", False),
+        ("/api/v1/namespaces/shop/pods/web-1", False),
+        ("/apis/metrics.k8s.io/v1beta1", False),
+        ("/apis", False),
+        ("/version", False),
+    ],
+)
+def test_a_list_is_told_from_an_object_by_its_path(path: str, listed: bool) -> None:
+    assert is_list(path) is listed
 
 
 # --- JSON ------------------------------------------------------------------------------------------------

@@ -320,6 +320,16 @@ def test_everybody_and_wildcards_of_others_are_warned_of_and_administrators_are_
         assert any(row.startswith("group:devs ") and row.endswith(" aggctl") for row in rows)
 
 
+def test_of_more_bindings_than_a_page_holds_none_is_passed_over(place: Place) -> None:
+    some = role("some", rule("list", "greetings", GROUP))
+    others = [binding(f"b{number:03}", some, user("bob"), namespace="team") for number in range(510)]
+    last = binding("last", some, user("zoe"), namespace="team")
+    with place.made_by_others(some, *others, last):
+        said = place.access("list", API, "-o", "json")
+    found = {each["subject"]["name"]: each["binding"] for each in said.document["items"]}
+    assert (said.status, found["zoe"]) == (0, "RoleBinding last")
+
+
 def test_who_may_not_read_roles_is_told_so(place: Place) -> None:
     said = place.access("list", API, kubeconfig=place.credentials("nobody-special"))
     assert said.status == 3

@@ -5,6 +5,7 @@ That a command ends at all is what most of these show: the server goes on until 
 
 from __future__ import annotations
 
+import json
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
@@ -69,6 +70,16 @@ def packed(body: bytes, times: int) -> bytes:
     return b"".join(packer.compress(body) for _ in range(times)) + packer.flush()
 
 
+def page_upon_page(connection: Connection, number: int) -> None:
+    """Of a list a page with so many objects, and never the last one; of anything else nothing."""
+    metadata = (
+        {"name": f"{each}.example.org"} for each in range(number if "limit=" in connection.path else 0)
+    )
+    items = [{"metadata": each, "spec": {"group": "example.org", "version": "v1"}} for each in metadata]
+    page = json.dumps({"metadata": {"continue": "more"}, "items": items}).encode()
+    connection.answer(page if "limit=" in connection.path else b"")
+
+
 BOMB = packed(b"{}," * MIB, 20)
 REFUSED = {"kind": "Status", "message": "\x1b[31mboom\x1b]0;owned\x07"}
 BEHAVIOURS: dict[str, tuple[str, Callable[[Connection], None]]] = {
@@ -89,6 +100,8 @@ BEHAVIOURS: dict[str, tuple[str, Callable[[Connection], None]]] = {
     ),
     "it never stops": (ODD, lambda it: it.endless(b'{"items":[', b'{"metadata":{"name":"x"}},' * 4000)),
     "it sends five million lists": (ODD, lambda it: it.answer(b"[" + b"[]," * (5 * MIB) + b"1]")),
+    "it sends page upon page": (ODD, lambda it: page_upon_page(it, 20_000)),
+    "it sends empty pages without end": (ODD, lambda it: page_upon_page(it, 0)),
     "it packs a bomb": (ODD, lambda it: it.answer(BOMB, Content_Encoding="gzip")),
     "it sends byte by byte": (SILENT, drop_by_drop),
     "it sends headers byte by byte": (SILENT, lambda it: it.dribble(HEAD + b"X: y\r\n" * 90)),

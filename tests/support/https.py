@@ -104,7 +104,8 @@ class _Handler(BaseHTTPRequestHandler):
         if shared.upgraded and self.headers.get("Upgrade"):
             shared.upgraded(self)
             return
-        answer = shared.answers.get(self.path, (404, b"{}"))
+        unpaged = self.path.removesuffix("limit=500").rstrip("?&")  # a list may be given without pages
+        answer = shared.answers.get(self.path) or shared.answers.get(unpaged, (404, b"{}"))
         status, content = answer(self) if callable(answer) else answer
         self.send_response(status)
         self.send_header("Content-Length", str(len(content)))

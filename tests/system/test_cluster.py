@@ -12,6 +12,7 @@ import pytest
 from support.https import Https, authority, https, leaf
 
 from aggctl.core import pki
+from aggctl.core.cluster_view import API_SERVICES
 from aggctl.core.fields import CREATED
 from aggctl.core.questions import (
     AskAs,
@@ -369,6 +370,73 @@ def test_of_a_collection_only_the_metadata_is_asked_for(server: Https, tmp_path:
     assert ask(server, tmp_path).look(MetadataIn("/api/v1/secrets", server.address)) == found
     accepted = server.asked[0][2]["Accept"]
     assert accepted == "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+
+
+# --- lists in pages ----------------------------------------------------------------------------------------
+
+LIST = "/apis/rbac.authorization.k8s.io/v1/rolebindings?labelSelector=a%3Db"
+FIRST, TOKEN, SECOND = f"{LIST}&limit=500", "v1/7=+", f"{LIST}&limit=500&continue=v1%2F7%3D%2B"
+
+
+def page(*names: str, then: str = "", **labels: str) -> dict[str, Any]:
+    """A page of objects with managed fields, and what the next one is asked by."""
+    metadata = {"labels": labels, "managedFields": [{"manager": "kubectl"}]}
+    items = [{"metadata": {"name": name, **metadata}} for name in names]
+    return {"kind": "List", "metadata": {"resourceVersion": "7", "continue": then}, "items": items}
+
+
+def names_of(found: Any) -> list[tuple[str, bool]]:
+    """Each object, and whether its managed fields are there."""
+    return [(each["metadata"]["name"], "managedFields" in each["metadata"]) for each in found["items"]]
+
+
+def test_a_list_is_read_to_its_last_page(server: Https, tmp_path: Path) -> None:
+    server.says(FIRST, 200, page("a", then=TOKEN))
+    server.says(SECOND, 200, page("b", "c"))
+    found = ask(server, tmp_path).look(ObjectAt(LIST, server.address))
+    assert names_of(found) == [("a", False), ("b", False), ("c", False)]
+    assert (found["kind"], found["metadata"]["continue"]) == ("List", "")
+
+
+def test_the_managed_fields_of_what_aggctl_may_write_to_are_kept(server: Https, tmp_path: Path) -> None:
+    ours = {"app.kubernetes.io/managed-by": "aggctl"}
+    server.says(FIRST, 200, page("a", then=TOKEN, **ours))
+    server.says(SECOND, 200, page("b"))
+    assert names_of(ask(server, tmp_path).look(ObjectAt(LIST, server.address))) == [("a", True), ("b", False)]
+    server.says(f"{API_SERVICES}?limit=500", 200, page("v1.a", then="more"))
+    server.says(f"{API_SERVICES}?limit=500&continue=more", 200, page("v1.b") | {"metadata": None})
+    found = ask(server, tmp_path).look(MetadataIn(API_SERVICES, server.address))
+    assert names_of(found) == [("v1.a", True), ("v1.b", True)]
+
+
+def test_a_list_of_one_page_stays_as_it_is(server: Https, tmp_path: Path) -> None:
+    server.says(FIRST, 200, page("a"))
+    assert ask(server, tmp_path).look(ObjectAt(LIST, server.address)) == page("a")
+
+
+def test_what_is_no_list_has_no_second_page(server: Https, tmp_path: Path) -> None:
+    server.says(PATH, 200, {"kind": "ConfigMap", "metadata": {"continue": "more"}})
+    assert ask(server, tmp_path).look(ObjectAt(PATH, server.address))["metadata"] == {"continue": "more"}
+    assert len(server.asked) == 1
+
+
+def test_a_list_whose_second_page_is_refused_is_not_taken_for_the_whole(
+    server: Https, tmp_path: Path
+) -> None:
+    server.says(FIRST, 200, page("a", then=TOKEN))
+    server.says(SECOND, 410, {"message": "The provided continue parameter is too old"})
+    said = reason(ask(server, tmp_path).look(ObjectAt(LIST, server.address)), "apiserver-not-ready")
+    assert "answered 410: The provided continue parameter is too old" in said
+
+
+@pytest.mark.parametrize("items", [None, [], page("a")["items"]])
+def test_pages_without_end_are_turned_for_some_time(
+    server: Https, tmp_path: Path, items: list[Any] | None
+) -> None:
+    server.says(FIRST, 200, page("a", then=TOKEN))
+    server.says(SECOND, 200, page(then=TOKEN) | {"items": items})
+    found = ask(server, tmp_path, timeout=0.2).look(ObjectAt(LIST, server.address))
+    assert "its pages have no end" in reason(found, "answer-not-understood")
 
 
 LOG = "/api/v1/namespaces/shop/pods/web-1/log?container=web&tailLines=12&limitBytes=16384&previous="
