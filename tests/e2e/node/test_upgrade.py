@@ -11,6 +11,8 @@ from support.kubeadm.cluster import Cluster, KubeadmNode, cluster_in
 from support.waiting import eventually
 
 from aggctl.core import pki
+from aggctl.core.audit.settings import LOG_FILE
+from aggctl.core.persist.patch import FOLDER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,14 +30,14 @@ def cluster(images: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Ite
         yield made
 
 
-def upgrade(node: KubeadmNode) -> None:
+def upgrade(node: KubeadmNode, *words: str) -> None:
     """What `kubeadm upgrade` does with kube-apiserver on every node, from what the cluster holds.
 
     It waits for another hash in the mirror Pod, which shows the Pod before last for seconds after a restart:
     begun in these, an upgrade that leads back there would wait in vain, and be put back after 5 minutes.
     """
     eventually(lambda: mirrored(node) == node.flags(), "the mirror Pod is of the kube-apiserver that runs")
-    node.run("kubeadm", "upgrade", "node", "phase", "control-plane", "--certificate-renewal=false")
+    node.run("kubeadm", "upgrade", "node", "phase", "control-plane", "--certificate-renewal=false", *words)
     node.await_manifest()
 
 
@@ -97,6 +99,32 @@ def test_kubeadm_renews_a_client_certificate_that_is_accepted_after_a_rotation(c
     assert outcome(node, "enable", "--yes") == "unchanged"
     assert outcome(node, "doctor") == "healthy"
     assert node.get(PATH)
+
+
+def asked_is_recorded(node: KubeadmNode, namespace: str) -> bool:
+    """Ask for a metric that nobody set, and look for a record of that."""
+    node.get(f"{PATH}/namespaces/{namespace}/pods/web-1/load")
+    done = node.aggctl("audit", "show", "custom.metrics.k8s.io", "-o", "json", check=True)
+    items = json.loads(done.stdout)["items"]
+    return any((each["user"], each["namespace"]) == ("kubernetes-admin", namespace) for each in items)
+
+
+def test_audit_records_begin_and_go_on_after_an_upgrade_with_the_patch_that_was_written(
+    cluster: Cluster,
+) -> None:
+    node = cluster.first
+    assert outcome(node, "audit", "enable", "--yes") == "applied"
+    flags = {flag for flag in node.flags() if flag.startswith("--audit")}
+    await_answer(node)
+    eventually(lambda: asked_is_recorded(node, "first"), "the request is recorded")
+    assert node.run("stat", "--format", "%a", LOG_FILE).stdout == "600\n"
+
+    upgrade(node, "--patches", FOLDER)
+
+    assert {flag for flag in node.flags() if flag.startswith("--audit")} == flags
+    await_answer(node)
+    eventually(lambda: asked_is_recorded(node, "upgraded"), "the request is recorded")
+    assert outcome(node, "audit", "enable", "--yes") == "unchanged"
 
 
 def test_a_node_that_joins_later_has_the_layer_and_answers(cluster: Cluster) -> None:
