@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from aggctl.core.access.left import grants_left
 from aggctl.core.apiservers import roster
+from aggctl.core.checks.extension import api_of
 from aggctl.core.findings import Finding
 from aggctl.core.register.leaving import Leaving, plan_leaving, see_leaving, shown, went_on
 from aggctl.core.report import Report
@@ -17,6 +19,7 @@ from aggctl.workflows.observe import settle
 from aggctl.workflows.open_change import close_or_mend
 
 if TYPE_CHECKING:
+    from aggctl.core.snapshot import Snapshot
     from aggctl.system.ports import Ports
     from aggctl.workflows.register import Manner
 
@@ -103,7 +106,13 @@ def _not_seen(leaving: Leaving, stopped: Stopped) -> Finding:
 
 def _look(ports: Ports, names: tuple[str, ...], *, stale: bool) -> Leaving:
     server = ports.objects.server
-    found, _ = settle(lambda snapshot: see_leaving(snapshot, names, server, stale=stale), ports.look)
+
+    def see(snapshot: Snapshot) -> Leaving:
+        leaving = see_leaving(snapshot, names, server, stale=stale)
+        left = grants_left(snapshot, server, map(api_of, leaving.apis)) if leaving.apis else ()
+        return replace(leaving, notes=(*leaving.notes, *left))
+
+    found, _ = settle(see, ports.look)
     return found
 
 

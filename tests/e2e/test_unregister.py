@@ -39,7 +39,7 @@ THEIRS = "v1.theirs.example.org"
 PROVIDED = ("serviceaccount-controller", "root-ca-certificate-publisher-controller")
 """What puts into every namespace what nobody asked for."""
 
-CORE = "/api/v1/namespaces"
+CORE, RBAC = "/api/v1/namespaces", "/apis/rbac.authorization.k8s.io/v1"
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,7 @@ class Place:
 
     def aggctl(self, *words: str) -> Said:
         """Run it without a terminal; what it says in JSON keeps to the contract."""
-        command, *options = words
-        said = aggctl(command, "--root", str(self.node.root), *options)
+        said = aggctl(*words, "--root", str(self.node.root))
         assert_decent(said)
         if "json" in words:
             assert_document(said)
@@ -302,6 +301,23 @@ def test_with_the_layer_off_it_is_refused_and_points_to_enable(shared_sandbox: R
     assert_document(said)
     assert (said.status, said.codes) == (3, ["layer-off"])
     assert "aggctl enable" in said.document["findings"][0]["fix"]
+
+
+def test_what_was_granted_of_it_is_named_and_taken_back_afterwards(place: Place) -> None:
+    place.register("granted", ALPHA)
+    eventually(lambda: place.is_answered(ALPHA), "the API answers")
+    granted = place.aggctl("access", "grant", ALPHA, "--to", "user:alice", "--yes")
+    assert granted.status == 0, granted.text
+    roles = f"{RBAC}/clusterroles?labelSelector=aggctl%2Fapi%3D{ALPHA}"
+    assert place.kube.get(roles)["items"]
+
+    said = place.unregister(ALPHA)
+    assert (said.status, codes(said)) == (0, {"grants-stay": f"APIService {ALPHA}"})
+    assert place.kube.get(roles)["items"]
+
+    revoked = place.aggctl("access", "revoke", ALPHA, "--all", "--yes")
+    assert revoked.status == 0, revoked.text
+    assert not place.kube.get(roles)["items"]
 
 
 # --- stale -------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from support.clusters import cluster
 
+from aggctl.core.access.left import MARKED
 from aggctl.core.access.objects import OF_API, OURS, VERSION, collection, path
 from aggctl.core.checks.extension import api_service_path
 from aggctl.core.extension import Api
@@ -114,6 +115,8 @@ def having(scene: Scene, *objects: Object, namespace: str = "") -> Scene:
             for each in of_kind
         ]
         scene = scene.object(collection(kind), {"items": bare})
+        marked = [each for each in bare if OF_API in each["metadata"].get("labels", {})]
+        scene = scene.object(collection(kind) + MARKED, {"items": marked})
         if namespace and not kind.startswith("Cluster"):
             inside = [each for each in bare if each["metadata"].get("namespace") == namespace]
             scene = scene.object(collection(kind, namespace), {"items": inside})
