@@ -9,16 +9,20 @@ from __future__ import annotations
 import base64
 import binascii
 import contextlib
+import io
 import os
 import re
 import ssl
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aggctl.core.text import clean
 from aggctl.core.typed import NotTyped, hold
 from aggctl.errors import Refused
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 LIMIT, VALUES = 2 * 1024 * 1024, 50_000
 """Bytes, and signs that a value begins with; two thousand clusters have fewer."""
@@ -36,6 +40,8 @@ _TOKEN_NAMES = ("BearerToken", "authorization")
 
 _SCHEME = re.compile("^bearer ", re.IGNORECASE)
 """What it puts before a token: `Bearer ` from a kubeconfig, `bearer ` from a Pod's files."""
+
+_ERRNO = re.compile(r"^\[Errno \d+\] ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,12 +231,13 @@ def _by_library(chosen: str, context: str) -> Credentials:
     configuration = client.Configuration()
     in_pod = not chosen and bool(os.environ.get("KUBERNETES_SERVICE_HOST"))
     try:
-        if in_pod:
-            load: Any = config.load_incluster_config  # the package has no types
-            load(configuration)
-        else:
-            load = config.load_kube_config
-            load(chosen or None, context or None, configuration, persist_config=False)
+        with _logged() as logged:
+            if in_pod:
+                load: Any = config.load_incluster_config  # the package has no types
+                load(configuration)
+            else:
+                load = config.load_kube_config
+                load(chosen or None, context or None, configuration, persist_config=False)
     except config.ConfigException as error:
         raise Refused(
             "kubeconfig-missing",
@@ -243,6 +250,8 @@ def _by_library(chosen: str, context: str) -> Credentials:
     except Exception as error:  # of whatever kind a file of another shape makes that package raise
         raise _broken(chosen or str(_default()), "the kubernetes package cannot read it") from error
     authorization = next(filter(None, map(configuration.get_api_key_with_prefix, _TOKEN_NAMES)), "")
+    if (said := logged.getvalue()) and not (authorization or configuration.cert_file):
+        raise _no_credentials(chosen or str(_default()), said)
     return Credentials(
         source=chosen or ("the Pod's ServiceAccount" if in_pod else "the default kubeconfig"),
         server=str(configuration.host).rstrip("/"),
@@ -252,6 +261,31 @@ def _by_library(chosen: str, context: str) -> Credentials:
         token=_SCHEME.sub("", str(authorization)),
         insecure=not configuration.verify_ssl,
         server_name=str(getattr(configuration, "tls_server_name", "") or ""),
+    )
+
+
+@contextlib.contextmanager
+def _logged() -> Iterator[io.StringIO]:
+    """What the package says of a plug-in that failed: it goes on without, and would print it as it is."""
+    import logging  # noqa: PLC0415 -- the package loads it, and nobody else
+
+    words = io.StringIO()
+    handler = logging.StreamHandler(words)
+    logging.getLogger().addHandler(handler)
+    try:
+        yield words
+    finally:
+        logging.getLogger().removeHandler(handler)
+
+
+def _no_credentials(path: str, said: str) -> Refused:
+    from aggctl.core.secrets_out import without_secrets  # noqa: PLC0415 -- patterns that nobody else needs
+
+    return Refused(
+        "credential-plugin-failed",
+        f"the plug-in that the kubeconfig {path} names gave no credentials",
+        found=clean(without_secrets(_ERRNO.sub("", said))),
+        do="run the command of users[].user.exec in it by hand, and log in as it says",
     )
 
 

@@ -17,7 +17,7 @@ import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from ruamel.yaml import YAML
@@ -484,6 +484,17 @@ def garbled(part: str) -> Callable[[BadNode], None]:
     )
 
 
+def plug_in(command: str) -> Callable[[BadNode], None]:
+    """Credentials come from a command."""
+    how = {"apiVersion": "client.authentication.k8s.io/v1", "command": command, "interactiveMode": "Never"}
+
+    def only_that(_: object, user: dict[str, Any]) -> None:
+        user.clear()
+        user["exec"] = how
+
+    return lambda node: kubeconfig(node, only_that)
+
+
 def expired(node: BadNode) -> None:
     """The client certificate ended yesterday."""
     ca = pki.KeyPair((node.pki / "ca.crt").read_bytes(), (node.pki / "ca.key").read_bytes())
@@ -549,6 +560,8 @@ CREDENTIALS: dict[str, tuple[Callable[[BadNode], object], str]] = {
     "a garbled key": (garbled("client-key-data"), "kubeconfig-not-usable"),
     "a garbled certificate": (garbled("client-certificate-data"), "kubeconfig-not-usable"),
     "a garbled CA": (garbled("certificate-authority-data"), "kubeconfig-not-usable"),
+    "a plug-in that is not installed": (plug_in("no-such-command"), "credential-plugin-failed"),
+    "a plug-in that fails": (plug_in("false"), "credential-plugin-failed"),
     "an expired certificate": (expired, "kubeconfig-not-accepted"),
     "of another cluster": (of_another_cluster, "kubeconfig-not-accepted"),
     "the CA of another cluster": (wrong_authority, "apiserver-not-trusted"),

@@ -163,7 +163,7 @@ def _content(path: Path) -> str:
 
 def assert_decent(said: Said) -> None:
     """No traceback, no key, no escape sequence, and not a word that only a programmer understands."""
-    for banned in ("Traceback", "PRIVATE KEY", "\x1b", "NoneType", "object at 0x", "Errno"):
+    for banned in ("Traceback", "PRIVATE KEY", "\x1b", "NoneType", "object at 0x", "Errno", "ERROR:root"):
         assert banned not in said.text, said.text
 
 

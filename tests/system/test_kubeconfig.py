@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -148,18 +149,53 @@ def test_another_context_is_taken_when_asked_for(tmp_path: Path) -> None:
     assert find_credentials(write(tmp_path / "c", data), "second", "").server == "https://second"
 
 
+def plug_in(command: str, *args: str) -> dict[str, Any]:
+    version = "client.authentication.k8s.io/v1"
+    return {"apiVersion": version, "command": command, "args": [*args], "interactiveMode": "Never"}
+
+
+def credential(**status: str) -> str:
+    kind = {"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential"}
+    return json.dumps({**kind, "status": status})
+
+
 def test_an_exec_plug_in_is_run_by_the_library(tmp_path: Path) -> None:
-    credential = (
-        '{"apiVersion":"client.authentication.k8s.io/v1","kind":"ExecCredential","status":{"token":"t"}}'
-    )
-    plug_in = {
-        "apiVersion": "client.authentication.k8s.io/v1",
-        "command": "echo",
-        "args": [credential],
-        "interactiveMode": "Never",
-    }
-    found = find_credentials(write(tmp_path / "c", config(exec=plug_in)), "", "")
+    user = plug_in("echo", credential(token="t"))  # noqa: S106 -- a test's
+    found = find_credentials(write(tmp_path / "c", config(exec=user)), "", "")
     assert (found.server, found.token) == ("https://192.0.2.1:6443", "t")
+
+
+@pytest.mark.parametrize(
+    ("user", "said"),
+    [
+        (plug_in("no-such-command"), "No such file or directory: 'no-such-command'"),
+        (plug_in("false"), "exec: process returned 1"),
+        (plug_in("sh", "-c", r"printf '\033[31mlog in\n' >&2; exit 3"), "exec: process returned 3. log in"),
+        (plug_in("echo", "no JSON"), "failed to decode process output"),
+        (plug_in("echo", credential()), "missing token or clientCertificateData"),
+        (plug_in("echo", credential(clientCertificateData="x")), "missing clientKeyData"),
+        (plug_in("sh", "-c", "echo Bearer abcdef0123456789 >&2; exit 1"), "returned 1. Bearer …"),
+    ],
+)
+def test_a_plug_in_that_gives_no_credentials_is_told_in_its_words(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], user: dict[str, Any], said: str
+) -> None:
+    path = write(tmp_path / "c", config(exec=user))
+    with pytest.raises(Refused) as caught:
+        find_credentials(path, "", "")
+    assert caught.value.code == "credential-plugin-failed"
+    assert path in caught.value.message
+    assert said in caught.value.found
+    assert "\033" not in caught.value.found
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_token_beside_a_plug_in_that_fails_is_taken_as_the_library_does(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    user = config(exec=plug_in("false"), token="t")  # noqa: S106 -- a test's
+    assert find_credentials(write(tmp_path / "c", user), "", "").token == "t"  # noqa: S105
+    assert capfd.readouterr() == ("", "")
 
 
 # --- what is no kubeconfig --------------------------------------------------------------------------------
