@@ -12,9 +12,11 @@ from aggctl.cli import options as o
 from aggctl.cli.wiring import Access, Manners, asker, cluster_ports, run_command
 from aggctl.core import extension as e
 from aggctl.core.apiservers import addresses
+from aggctl.core.cluster_view import reads_endpoints
 from aggctl.core.manifestset.apiservice import PRIORITIES
 from aggctl.core.manifestset.order import in_namespace
 from aggctl.core.manifestset.reader import read_set
+from aggctl.core.register.objects import ANYWHERE, Surroundings
 from aggctl.core.register.request import Request, of_files, of_flags
 from aggctl.core.register.sight import Wanted
 from aggctl.core.report import Report
@@ -74,13 +76,15 @@ def register(
     """Register, and say what became of it."""
 
     def work() -> Report:
-        request = _request(typed, ())
+        request = _request(typed, ANYWHERE)
         if request.errors:
             return Report("register", "refused", findings=request.findings)
         access = Access(*typed_access.checked())
         ports = cluster_ports(access, manners)
         if typed.network_policy:
             request = _request(typed, _control_plane(ports))
+        elif typed.external:
+            request = _request(typed, _aggregator(ports))
         pairs = PairFolder(typed.cert_out) if typed.cert_out else None
         wanted = Wanted(
             objects=request.objects,
@@ -112,7 +116,7 @@ def print_objects(typed: Typed, typed_access: o.TypedAccess, manners: Manners, *
                 expected="--dry-run -o yaml to print them, or no -o yaml to apply them",
                 do="aggctl register … --dry-run -o yaml",
             )
-        request = _request(typed, ())
+        request = _request(typed, ANYWHERE)
         if typed.network_policy and not request.errors:
             request = _request(typed, _control_plane(cluster_ports(Access(*typed_access.checked()), manners)))
         found.append(request)
@@ -146,7 +150,13 @@ def unregister(
     return run_command("unregister", manners, work)
 
 
-def _control_plane(ports: Ports) -> tuple[str, ...]:
+def _aggregator(ports: Ports) -> Surroundings:
+    """From what it takes the address of a server outside the cluster."""
+    found, _ = settle(lambda snapshot: reads_endpoints(snapshot, ports.objects.server), ports.look)
+    return Surroundings(reads_endpoints=found)
+
+
+def _control_plane(ports: Ports) -> Surroundings:
     """The addresses that a network policy admits."""
     found, _ = settle(lambda snapshot: addresses(snapshot, ports.objects.server), ports.look)
     if not found:
@@ -156,13 +166,13 @@ def _control_plane(ports: Ports) -> tuple[str, ...]:
             expected="EndpointSlice default/kubernetes, or Leases of kube-system",
             do="leave --network-policy out, and write one with your control plane's addresses",
         )
-    return found
+    return Surroundings(control_plane=found)
 
 
 # --- what was typed --------------------------------------------------------------------------------------
 
 
-def _request(typed: Typed, control_plane: tuple[str, ...]) -> Request:
+def _request(typed: Typed, around: Surroundings) -> Request:
     """The request; UsageError where the options do not go together."""
     ways = [name for name in ("filenames", "image", "service", "external") if getattr(typed, name)]
     if len(ways) != 1:
@@ -184,7 +194,7 @@ def _request(typed: Typed, control_plane: tuple[str, ...]) -> Request:
             )
         items = in_namespace(read_set(_sources(typed.filenames)), typed.namespace)
         return of_files(items, typed.how, with_rbac=typed.with_rbac)
-    return of_flags(_extension(typed), typed.how, control_plane)
+    return of_flags(_extension(typed), typed.how, around)
 
 
 _OPTIONS = {"filenames": "-f", "image": "--image", "service": "--service", "external": "--external"}

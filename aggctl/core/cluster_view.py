@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
     from aggctl.core.snapshot import Snapshot
 
+SLICES_FROM = (1, 34)
+"""The first version whose aggregator follows EndpointSlices."""
+
 API_SERVICES = "/apis/apiregistration.k8s.io/v1/apiservices"
 _SLICES = "/apis/discovery.k8s.io/v1/namespaces/{}/endpointslices?labelSelector=kubernetes.io/service-name={}"
 KUBERNETES_SLICES = _SLICES.format("default", "kubernetes")
@@ -58,6 +61,21 @@ def see_cluster(snapshot: Snapshot, server: str) -> ClusterView:
         aggregated=aggregated_apis(snapshot, server),
         skew=snapshot.clock_skew(server),
     )
+
+
+def minor_of(version: str) -> tuple[int, ...]:
+    """(major, minor) of v1.37.2; empty where the version says none."""
+    parts = version.lstrip("v").split(".")[:2]
+    return tuple(int(part) for part in parts) if len(parts) == 2 and all(map(str.isdigit, parts)) else ()  # noqa: PLR2004 -- major and minor
+
+
+def reads_endpoints(snapshot: Snapshot, server: str) -> bool:
+    """Whether the aggregator takes a server's addresses from Endpoints, which no EndpointSlice becomes.
+
+    kube-aggregator up to 0.33 does (pkg/apiserver/resolvers.go), 0.34 reads EndpointSlices.
+    """
+    version = minor_of(str((snapshot.object("/version", server) or {}).get("gitVersion", "")))
+    return bool(version) and version < SLICES_FROM
 
 
 def aggregated_apis(snapshot: Snapshot, server: str) -> tuple[ServiceOf, ...]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from aggctl.core.apiservers import roster
 from aggctl.core.certs import authority as a
 from aggctl.core.certs.layer import RESTART
-from aggctl.core.certs.preflight import blockers
+from aggctl.core.certs.preflight import blockers, silent
 from aggctl.core.certs.record import behind, is_past
 from aggctl.core.certs.sealed import PATH as UPLOADED
 from aggctl.core.plan import Condition, Gate
@@ -71,7 +71,7 @@ def rotate_ca(
         record = None
     found = a.ca_problems(layer, record)
     if problems := tuple(each for each in found if not (wishes.restart and each.code == RESTART)):
-        return Report(a.COMMAND, "refused", findings=problems)
+        return Report(a.COMMAND, "refused", findings=(*problems, *silent(_everyone(ports, layer))))
     known, holding = look_ahead(ports, layer)
     planned = _planned(layer, known, record, (closed, holding), wishes)
     if any(each.severity == "error" for each in holding) and not wishes.force:
@@ -107,10 +107,14 @@ def preflight(ports: Ports) -> Report:
 
 def look_ahead(ports: Ports, layer: Layer) -> tuple[Roster, tuple[Finding, ...]]:
     """Every kube-apiserver, and what would hold a replacement of the CA."""
-    known, _ = settle(lambda snapshot: roster(snapshot, layer.node.server), ports.look)
+    known = _everyone(ports, layer)
     leaf = leaf_of(ports, layer)
     identity = ports.hold(leaf.pair) if leaf else ""
     return known, settle(lambda snapshot: blockers(snapshot, layer, known, identity), ports.look)[0]
+
+
+def _everyone(ports: Ports, layer: Layer) -> Roster:
+    return settle(lambda snapshot: roster(snapshot, layer.node.server), ports.look)[0]
 
 
 def _until_stopped(run: Run, record: Record) -> Report:

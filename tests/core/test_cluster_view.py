@@ -14,11 +14,12 @@ from aggctl.core.cluster_view import (
     ServiceOf,
     aggregated_apis,
     broken_by_routing,
+    reads_endpoints,
     see_cluster,
 )
 from aggctl.core.published import CONFIG_MAP, Published, read_published
 from aggctl.core.questions import ClockSkew, Dial, ObjectAt, Unknown
-from aggctl.core.snapshot import NotKnown
+from aggctl.core.snapshot import NotKnown, Snapshot
 
 METRICS = "v1beta1.metrics.k8s.io"
 
@@ -252,3 +253,21 @@ def test_a_hundred_apis_are_looked_at_side_by_side() -> None:
         apis.append(ServiceOf(f"v1.g{number}", "kube-system", service))
     unreachable = scene.answering({Dial("10.2.0.99:4443"): "timed out"})
     assert [api for api, _ in broken(unreachable, *apis)] == ["v1.g99"]
+
+
+@pytest.mark.parametrize(
+    ("version", "endpoints"),
+    [
+        ("v1.33.5", True),
+        ("v1.30.14+k3s1", True),
+        ("v1.34.0", False),
+        ("v1.37.2", False),
+        ("v2.0.0", False),
+        ("unknown", False),
+        (None, False),
+    ],
+)
+def test_an_older_aggregator_follows_endpoints(version: str | None, endpoints: bool) -> None:
+    said = {"gitVersion": version} if version else None
+    snapshot = Snapshot({ObjectAt("/version", SERVER): said})
+    assert reads_endpoints(snapshot, SERVER) is endpoints

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from aggctl.core.extension import Api, Extension, External, Image, ServiceAt, Tls
-from aggctl.core.register.objects import certificate_for, objects_of, secret_with
+from aggctl.core.register.objects import Surroundings, certificate_for, objects_of, secret_with
 from aggctl.core.shapes import at, title
 
 Object = dict[str, Any]
@@ -20,9 +20,11 @@ EXTENSION = Extension((Api("v1", "things.example"),), AT, IMAGE)
 LABELS = {"app.kubernetes.io/name": "things", "app.kubernetes.io/managed-by": "aggctl"}
 
 
-def made(server: Image | External | None = IMAGE, *control_plane: str, **more: Any) -> list[Object]:
+def made(
+    server: Image | External | None = IMAGE, *control_plane: str, old: bool = False, **more: Any
+) -> list[Object]:
     extension = replace(EXTENSION, server=server, **more)
-    return list(objects_of(extension, "things-tls", control_plane))
+    return list(objects_of(extension, "things-tls", Surroundings(control_plane, reads_endpoints=old)))
 
 
 def of(objects: list[Object], kind: str) -> Object:
@@ -296,6 +298,29 @@ def test_an_address_outside_the_cluster_is_the_endpoint_of_a_service_without_a_s
         "endpoints": [{"addresses": [address], "conditions": {"ready": True}}],
         "ports": [{"name": "https", "port": 6443, "protocol": "TCP"}],
     }
+
+
+@pytest.mark.parametrize("address", ["10.0.0.5", "fd00::5"])
+def test_an_older_aggregator_finds_an_address_outside_in_endpoints_that_nothing_mirrors(address: str) -> None:
+    objects = made(External(address, 6443), old=True)
+    assert of(objects, "EndpointSlice") == of(made(External(address, 6443)), "EndpointSlice")
+    assert of(objects, "Endpoints") == {
+        "apiVersion": "v1",
+        "kind": "Endpoints",
+        "metadata": {
+            "name": "things",
+            "namespace": "shop",
+            "labels": {**LABELS, "endpointslice.kubernetes.io/skip-mirror": "true"},
+        },
+        "subsets": [
+            {"addresses": [{"ip": address}], "ports": [{"name": "https", "port": 6443, "protocol": "TCP"}]}
+        ],
+    }
+
+
+def test_a_name_outside_needs_no_endpoints() -> None:
+    laptop = External("laptop.example", 6443)
+    assert made(laptop, old=True) == made(laptop)
 
 
 # --- certificates ----------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from aggctl.core.extension import Api, Extension, External, Image, PairPlace, Se
 from aggctl.core.manifestset import Item
 from aggctl.core.podspec import pod_spec
 from aggctl.core.register.certificates import encoded
+from aggctl.core.register.objects import Surroundings
 from aggctl.core.register.request import Request, of_files, of_flags
 from aggctl.core.serving import ServingSecret, serving_secret
 from aggctl.core.shapes import title
@@ -89,7 +90,7 @@ def test_cert_manager_is_asked_for_the_names_of_the_service() -> None:
 
 def test_by_flags_a_network_policy_admits_the_control_plane() -> None:
     image = replace(IMAGE, network_policy=True)
-    request = of_flags(replace(EXTENSION, server=image), SELF, ("10.0.0.11",))
+    request = of_flags(replace(EXTENSION, server=image), SELF, Surroundings(("10.0.0.11",)))
     (policy,) = (each for each in request.objects if each["kind"] == "NetworkPolicy")
     assert policy["spec"]["ingress"][0]["from"] == [{"ipBlock": {"cidr": "10.0.0.11/32"}}]
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from aggctl.core import flags as f
 from aggctl.core.checks.extension import ca_bundle_of, service_of
 from aggctl.core.checks.workload import dialled_of, endpoints_of, slices_path
-from aggctl.core.cluster_view import API_SERVICES, see_cluster
+from aggctl.core.cluster_view import API_SERVICES, minor_of, see_cluster
 from aggctl.core.extension import Api
 from aggctl.core.findings import Finding
 from aggctl.core.layer_files import LayerFiles, see_files
@@ -95,7 +95,7 @@ def _of_node(
     yield from files.hidden
     yield from _single_files(node, files)
     yield from _linked(snapshot, files)
-    version = _minor(cluster.version)
+    version = minor_of(cluster.version)
     if version and version < RELOADS_FROM:
         yield _problem(
             RESTART,
@@ -184,12 +184,6 @@ def _of_targets(snapshot: Snapshot, server: str, targets: tuple[Target, ...]) ->
                     "old connections may still answer",
                     "mend the way there (kube-proxy, a route, a firewall) first: a rotation dials afresh",
                 )
-
-
-def _minor(version: str) -> tuple[int, ...]:
-    """(major, minor) of v1.37.2; empty where the version says none."""
-    parts = version.lstrip("v").split(".")[:2]
-    return tuple(int(part) for part in parts) if len(parts) == 2 and all(map(str.isdigit, parts)) else ()  # noqa: PLR2004 -- major and minor
 
 
 def _problem(code: str, subject: str, message: str, fix: str) -> Finding:

@@ -33,7 +33,7 @@ def blockers(snapshot: Snapshot, layer: Layer, known: Roster, identity: str) -> 
     snapshot.expect(*(ClockSkew(each) for each in others))
     return (
         *((_under_another_name(server, known),) if server not in known.servers else ()),
-        *(_silent(each, why) for each, why in known.silent),
+        *silent(known),
         *(found for each in others for found in clock_problem(each, snapshot.clock_skew(each))),
         *(_away(each) for each in away(snapshot, server, known)),
         *(trials(snapshot, layer, identity, "the certificate in use") if identity else ()),
@@ -88,13 +88,17 @@ def _under_another_name(server: str, known: Roster) -> Finding:
     )
 
 
-def _silent(server: str, why: str) -> Finding:
-    return Finding(
-        "apiserver-not-asked",
-        "error",
-        server,
-        f"this kube-apiserver does not answer, and every one has to take part: {why}",
-        "bring it back, or take it out of the cluster, then run again",
+def silent(known: Roster) -> tuple[Finding, ...]:
+    """The kube-apiservers that do not answer; a Pod on such a node may be why an API cannot be dialled."""
+    return tuple(
+        Finding(
+            "apiserver-not-asked",
+            "error",
+            server,
+            f"this kube-apiserver does not answer, and every one has to take part: {why}",
+            "bring it back, or take it out of the cluster, then run again",
+        )
+        for server, why in known.silent
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from aggctl.core.extension import External, Image
@@ -37,18 +38,30 @@ _WATCHED = (  # what k8s.io/apiserver watches in every extension server; without
 )
 
 
-def objects_of(extension: Extension, secret: str, control_plane: tuple[str, ...] = ()) -> Iterator[Object]:
-    """Everything but certificates, in the order to apply it.
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What objects depend on in a cluster: the addresses that a network policy admits, and its aggregator.
 
-    `secret` names the Secret with the serving certificate, `control_plane` the addresses that a network
-    policy admits.
+    That one `reads_endpoints` where it takes the address of a server from there, not from EndpointSlices.
     """
+
+    control_plane: tuple[str, ...] = ()
+    reads_endpoints: bool = False
+
+
+ANYWHERE = Surroundings()
+
+
+def objects_of(extension: Extension, secret: str, around: Surroundings = ANYWHERE) -> Iterator[Object]:
+    """Everything but certificates, in the order to apply it; `secret` names that with the serving pair."""
     server, service = extension.server, extension.service
     if isinstance(server, Image):
-        yield from _server_objects(extension, server, secret, control_plane)
+        yield from _server_objects(extension, server, secret, around.control_plane)
     elif isinstance(server, External):
         yield {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": service.namespace}}
         yield from _external_objects(service, server)
+        if server.is_address and around.reads_endpoints:
+            yield _endpoints(service, server)
     for api in extension.apis:
         yield api_service(api, extension)
 
@@ -175,6 +188,19 @@ def _external_objects(service: ServiceAt, server: External) -> Iterator[Object]:
         "addressType": f"IPv{ipaddress.ip_address(server.host).version}",
         "endpoints": [{"addresses": [server.host], "conditions": {"ready": True}}],
         "ports": [{"name": PORT_NAME, "port": server.port, "protocol": "TCP"}],
+    }
+
+
+def _endpoints(service: ServiceAt, server: External) -> Object:
+    """The same once more for an older aggregator; kept from being mirrored into a second EndpointSlice."""
+    metadata = _named(service, service.name)
+    metadata["labels"] |= {"endpointslice.kubernetes.io/skip-mirror": "true"}
+    ports = [{"name": PORT_NAME, "port": server.port, "protocol": "TCP"}]
+    return {
+        "apiVersion": "v1",
+        "kind": "Endpoints",
+        "metadata": metadata,
+        "subsets": [{"addresses": [{"ip": server.host}], "ports": ports}],
     }
 
 

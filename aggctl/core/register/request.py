@@ -14,7 +14,7 @@ from aggctl.core.manifestset.model import Item
 from aggctl.core.manifestset.order import apply_order
 from aggctl.core.podspec import WhyNot, pod_spec, service_account
 from aggctl.core.register.certificates import default_mode
-from aggctl.core.register.objects import certificate_for, objects_of
+from aggctl.core.register.objects import ANYWHERE, certificate_for, objects_of
 from aggctl.core.serving import (
     ServingSecret,
     container_for,
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from aggctl.core.extension import Extension, ServiceAt, Tls
+    from aggctl.core.register.objects import Surroundings
 
 Object = dict[str, Any]
 
@@ -51,11 +52,11 @@ class Request:
         return tuple(each for each in self.findings if each.severity == "error")
 
 
-def of_flags(extension: Extension, tls: Tls, control_plane: tuple[str, ...] = ()) -> Request:
+def of_flags(extension: Extension, tls: Tls, around: Surroundings = ANYWHERE) -> Request:
     """The objects of an API by flags, and the place of its server's pair."""
     service = extension.service
     secret = tls.name if tls.mode == "secret" else f"{service.name}-tls"
-    objects = [*objects_of(extension, secret, control_plane)]
+    objects = [*objects_of(extension, secret, around)]
     if tls.mode == "cert-manager":
         objects.append(_certificate(service, secret, tls))
     places = {}
