@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 MIB = 1024 * 1024
 MOST_MIB = 200
 SILENT, ODD, NOT_READY = "apiserver-not-reachable", "answer-not-understood", "apiserver-not-ready"
-APIS = "/apis/apiregistration.k8s.io/v1/apiservices"
+APIS = "/apis/apiregistration.k8s.io/v1/apiservices?limit=500"
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 
 

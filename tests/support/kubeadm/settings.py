@@ -68,6 +68,8 @@ cgroupDriver: cgroupfs
 failCgroupV1: false
 failSwapOn: false
 evictionHard: {{memory.available: 10Mi, nodefs.available: 1%, imagefs.available: 1%}}
+imageGCHighThresholdPercent: 100
+imageGCLowThresholdPercent: 99
 """
 
 
