@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support.hello import hello_api
-from support.kube import Kube
+from support.kube import API_SERVICES, Kube, api_service
 from support.load import load
 from support.refusals import AGGCTL, aggctl
 from support.sandboxes import kill
@@ -191,6 +191,11 @@ def test_a_node_that_is_away_blocks_by_name_until_it_is_back(place: Place) -> No
         assert second.url in said.out
         preflight = rotate(first, "ca", "--preflight-only", "-o", "json")
         assert "apiserver-not-asked" in preflight.codes
+        lost = "v1.lost.example.org"
+        place.kube.apply(f"{API_SERVICES}/{lost}", api_service(lost, "lost"))
+        said = rotate(first, "ca", "-o", "json")  # what it ends at first may come of a node that is away
+        assert (said.status, set(said.codes)) == (3, {"api-not-available", "apiserver-not-asked"})
+        place.kube.delete(f"{API_SERVICES}/{lost}")
     eventually(second.ready, "the second node is back")
     assert rotate(second, "ca", "--certificate-key", key[1]).status == 0
     for _ in range(2):
