@@ -81,17 +81,18 @@ def register(
             return Report("register", "refused", findings=request.findings)
         access = Access(*typed_access.checked())
         ports = cluster_ports(access, manners)
+        pairs = PairFolder(typed.cert_out) if typed.cert_out else None
+        outside = pairs.read() if pairs else None
         if typed.network_policy:
             request = _request(typed, _control_plane(ports))
-        elif typed.external:
+        elif typed.external and e.parse_external(typed.external).is_address:
             request = _request(typed, _aggregator(ports))
-        pairs = PairFolder(typed.cert_out) if typed.cert_out else None
         wanted = Wanted(
             objects=request.objects,
             tls=typed.how,
             namespace=typed.namespace,
             places=request.places,
-            outside=pairs.read() if pairs else None,
+            outside=outside,
             folder=pairs is not None,
             notes=request.findings,
             take_over=typed.take_over,

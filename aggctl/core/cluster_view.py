@@ -72,8 +72,10 @@ def minor_of(version: str) -> tuple[int, ...]:
 def reads_endpoints(snapshot: Snapshot, server: str) -> bool:
     """Whether the aggregator takes a server's addresses from Endpoints, which no EndpointSlice becomes.
 
-    kube-aggregator up to 0.33 does (pkg/apiserver/resolvers.go), 0.34 reads EndpointSlices.
+    kube-aggregator up to 0.33 does (pkg/apiserver/resolvers.go), 0.34 reads EndpointSlices. Not known is no.
     """
+    if snapshot.unknown(ObjectAt("/version", server)):
+        return False
     version = minor_of(str((snapshot.object("/version", server) or {}).get("gitVersion", "")))
     return bool(version) and version < SLICES_FROM
 

@@ -271,3 +271,8 @@ def test_an_older_aggregator_follows_endpoints(version: str | None, endpoints: b
     said = {"gitVersion": version} if version else None
     snapshot = Snapshot({ObjectAt("/version", SERVER): said})
     assert reads_endpoints(snapshot, SERVER) is endpoints
+
+
+def test_of_a_server_that_does_not_answer_nothing_is_taken_for_old() -> None:
+    snapshot = Snapshot({ObjectAt("/version", SERVER): Unknown("refused")})
+    assert not reads_endpoints(snapshot, SERVER)
