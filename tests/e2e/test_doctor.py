@@ -139,8 +139,8 @@ def test_a_bundle_gives_the_same_verdict_elsewhere_and_no_secret(ward: Ward, tmp
         text = manifest.read_text()
         proxy = "    - name: HTTP_PROXY\n      value: http://alice:hunter2@127.0.0.1:9\n"
         env = f"    env:\n{proxy}    - name: TOKEN\n      value: {SECRET}\n"
+        ward.point_at(9)  # first: kube-apiserver takes nothing while it goes down
         replace(manifest, text.replace("    image:", f"{env}    image:", 1).encode())
-        ward.point_at(9)
         ward.told("connection-refused")
         told = json.loads(run(ward, "-o", "json", "--bundle", str(file)).stdout)
     ward.point_at(ward.hello.port)

@@ -39,7 +39,6 @@ if TYPE_CHECKING:
 API, GROUP, SERVICE = "v1alpha1.hello.example.com", "hello.example.com", "hello"
 NAME = f"{SERVICE}.default.svc"
 SERVICES = "/api/v1/namespaces/default/services"
-ENDPOINTS = "/api/v1/namespaces/default/endpoints"
 SLICES = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices"
 PATH = f"/apis/{GROUP}/v1alpha1"
 TURN = 60.0
@@ -160,18 +159,6 @@ class Ward:
         )
         self.kube.ask("DELETE", f"{SLICES}/{SERVICE}")
         status, found = self.kube.ask("POST", SLICES, slice_)
-        assert status == 201, found
-        self.put_endpoints(endpoints, ports)
-
-    def put_endpoints(self, endpoints: list[Object], ports: list[Object]) -> None:
-        """The same as an aggregator before 1.34 reads it; the control plane makes both, where it runs."""
-        of_readiness: dict[bool, list[Object]] = {True: [], False: []}
-        for each in endpoints:
-            of_readiness[each["conditions"]["ready"]] += [{"ip": one} for one in each["addresses"]]
-        subset = {"addresses": of_readiness[True], "notReadyAddresses": of_readiness[False], "ports": ports}
-        subsets = [subset] if endpoints else []
-        self.kube.ask("DELETE", f"{ENDPOINTS}/{SERVICE}")
-        status, found = self.kube.ask("POST", ENDPOINTS, _object("v1", "Endpoints", SERVICE, subsets=subsets))
         assert status == 201, found
 
     def patch_api(self, **spec: Any) -> None:
