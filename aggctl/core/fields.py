@@ -20,6 +20,9 @@ MANAGER = "aggctl"
 CREATED = "aggctl/created"
 """Annotation on what aggctl created; its value is the token of the plan that did."""
 
+MANAGED_BY = "app.kubernetes.io/managed-by"
+"""Label whose value is `aggctl` on what aggctl made; it may have been copied."""
+
 _OF_THE_SERVER = ("uid", "resourceVersion", "generation", "creationTimestamp", "selfLink")
 _NOTHING = object()
 

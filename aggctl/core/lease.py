@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from aggctl.core.fields import MANAGED_BY
 from aggctl.core.findings import Finding
 from aggctl.core.plan import FileChange
 from aggctl.core.resources import path_of
@@ -104,7 +105,7 @@ def held(live: Object | None, holder: Holder, now: datetime) -> Object:
         "metadata": {
             "name": NAME,
             "namespace": "kube-system",
-            "labels": {"app.kubernetes.io/managed-by": "aggctl"},
+            "labels": {MANAGED_BY: "aggctl"},
         },
         "spec": {
             "holderIdentity": holder.identity,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from aggctl.core.cluster_view import API_SERVICES
+from aggctl.core.fields import MANAGED_BY
 from aggctl.core.typed import is_list, weight_of
 
 if TYPE_CHECKING:
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
 
 PAGE, PATIENCE = 500, 6
 """Objects of one page, as kubectl has it; all pages may take so many times what one may be waited for."""
-
-_LABEL = "app.kubernetes.io/managed-by"
 
 
 def read_whole(
@@ -69,5 +68,5 @@ def _of_others(path: str, items: list[dict[str, Any]]) -> Iterator[dict[str, Any
     """The metadata of what aggctl neither made nor deletes; APIServices of others it may delete."""
     if not path.startswith(API_SERVICES):
         for metadata in (each.get("metadata") or {} for each in items):
-            if (metadata.get("labels") or {}).get(_LABEL) != "aggctl":
+            if (metadata.get("labels") or {}).get(MANAGED_BY) != "aggctl":
                 yield metadata

@@ -10,12 +10,12 @@ from support.granted import API, ask, having, role, rule, with_api
 from support.snapshots import SERVER, Scene, codes
 
 from aggctl.core.access.grant import Granting, escalations, plan_grant, proof, see_grant
-from aggctl.core.access.objects import OF_API, OURS, aggregates_to, is_of, is_ours, objects_of
+from aggctl.core.access.objects import OF_API, aggregates_to, is_of, is_ours, objects_of
 from aggctl.core.access.rules import Wanted
 from aggctl.core.access.subjects import Subject, parse_subject
 from aggctl.core.checks import evaluate
 from aggctl.core.extension import Api
-from aggctl.core.fields import CREATED
+from aggctl.core.fields import CREATED, MANAGED_BY
 from aggctl.core.findings import Finding, Passed
 from aggctl.core.plan import Condition, ObjectChange
 from aggctl.core.questions import PROBE_USER, MayDo, ObjectAt, Unknown
@@ -131,7 +131,7 @@ def test_what_aggctl_made_is_known_by_its_mark_and_its_labels() -> None:
 def test_the_label_of_an_api_with_a_long_name_still_tells_it() -> None:
     long = Api("v1", ".".join(["a" * 60] * 3))
     labels = next(objects_of(wanted(DEVS, api=long), (READ,))).object["metadata"]["labels"]
-    assert labels[OURS] == "aggctl"
+    assert labels[MANAGED_BY] == "aggctl"
     assert 0 < len(labels[OF_API]) <= 63
 
 

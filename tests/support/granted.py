@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from support.clusters import cluster
 
 from aggctl.core.access.left import MARKED
-from aggctl.core.access.objects import OF_API, OURS, VERSION, collection, path
+from aggctl.core.access.objects import OF_API, VERSION, collection, path
 from aggctl.core.checks.extension import api_service_path
 from aggctl.core.extension import Api
-from aggctl.core.fields import CREATED
+from aggctl.core.fields import CREATED, MANAGED_BY
 from aggctl.core.questions import AnswerSeen, MayDo, RawAt
 from aggctl.workflows.observe import settle
 
@@ -100,7 +100,7 @@ def account(namespace: str, name: str) -> Object:
 
 
 def _metadata(name: str, namespace: str, ours: bool, labels: Labels) -> Object:
-    own = {OURS: "aggctl", OF_API: API.name} if ours else {}
+    own = {MANAGED_BY: "aggctl", OF_API: API.name} if ours else {}
     marks = {"annotations": {CREATED: "3f2a"}, "uid": f"uid-{name}"} if ours else {}
     where = {"namespace": namespace} if namespace else {}
     return {"name": name, **where, **marks, "labels": {**own, **(labels or {})}}

@@ -194,7 +194,7 @@ def test_a_token_beside_a_plug_in_that_fails_is_taken_as_the_library_does(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     user = config(exec=plug_in("false"), token="t")  # noqa: S106 -- a test's
-    assert find_credentials(write(tmp_path / "c", user), "", "").token == "t"  # noqa: S105
+    assert find_credentials(write(tmp_path / "c", user), "", "").token == "t"  # noqa: S105 -- a test's
     assert capfd.readouterr() == ("", "")
 
 

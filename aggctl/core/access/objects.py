@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from aggctl.core.access.subjects import RBAC
-from aggctl.core.fields import created_stamp
+from aggctl.core.fields import MANAGED_BY, created_stamp
 from aggctl.core.plan import canonical, digest
 from aggctl.core.resources import Located, path_of, target_of
 
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 Object = dict[str, Any]
 
 VERSION = f"{RBAC}/v1"
-OURS = "app.kubernetes.io/managed-by"
 OF_API = "aggctl/api"
 """Label: the API that a role or binding was made for."""
 
@@ -67,7 +66,7 @@ def is_of(api: Api, live: Object) -> bool:
 def is_ours(live: Object) -> bool:
     """Whether aggctl made it: its mark alone may have been copied."""
     labels = live["metadata"].get("labels") or {}
-    return bool(created_stamp(live)) and labels.get(OURS) == "aggctl"
+    return bool(created_stamp(live)) and labels.get(MANAGED_BY) == "aggctl"
 
 
 def aggregates_to(role: Object) -> tuple[str, ...]:
@@ -108,7 +107,7 @@ def _binding(wanted: Wanted, role: str, subject: Subject) -> Object:
 
 def _metadata(wanted: Wanted, name: str, labels: dict[str, str]) -> Object:
     where = {"namespace": wanted.namespace} if wanted.namespace else {}
-    return {"name": name, **where, "labels": {OURS: "aggctl", OF_API: _label(wanted.api), **labels}}
+    return {"name": name, **where, "labels": {MANAGED_BY: "aggctl", OF_API: _label(wanted.api), **labels}}
 
 
 def _role_name(wanted: Wanted) -> str:

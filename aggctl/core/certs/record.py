@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
+from aggctl.core.fields import MANAGED_BY
 from aggctl.core.resources import path_of
 
 NAME = "aggctl-front-proxy-rotation"
@@ -78,7 +79,7 @@ def to_object(record: Record) -> Object:
     metadata = {
         "name": NAME,
         "namespace": "kube-system",
-        "labels": {"app.kubernetes.io/managed-by": "aggctl"},
+        "labels": {MANAGED_BY: "aggctl"},
     }
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}
 

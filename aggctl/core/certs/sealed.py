@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from aggctl.core.fields import MANAGED_BY
 from aggctl.core.resources import path_of
 from aggctl.errors import Refused
 
@@ -42,7 +43,7 @@ def seal(pair: KeyPair, key: str, now: datetime) -> Object:
         nonce = secrets.token_bytes(_NONCE_BYTES)
         sealed = cipher.encrypt(nonce, content, f"{name} {expires}".encode())
         data[name] = base64.b64encode(nonce + sealed).decode()
-    labels = {"app.kubernetes.io/managed-by": "aggctl"}
+    labels = {MANAGED_BY: "aggctl"}
     metadata = {"name": NAME, "namespace": "kube-system", "labels": labels}
     return {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "type": "Opaque", "data": data}
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from aggctl.core.extension import External, Image
+from aggctl.core.fields import MANAGED_BY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -59,9 +60,7 @@ def objects_of(extension: Extension, secret: str, around: Surroundings = ANYWHER
         yield from _server_objects(extension, server, secret, around.control_plane)
     elif isinstance(server, External):
         yield {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": service.namespace}}
-        yield from _external_objects(service, server)
-        if server.is_address and around.reads_endpoints:
-            yield _endpoints(service, server)
+        yield from _external_objects(service, server, around)
     for api in extension.apis:
         yield api_service(api, extension)
 
@@ -169,13 +168,14 @@ def _service(service: ServiceAt, more: Object) -> Object:
     }
 
 
-def _external_objects(service: ServiceAt, server: External) -> Iterator[Object]:
-    """The aggregator follows a name by itself; an address wants an EndpointSlice."""
+def _external_objects(service: ServiceAt, server: External, around: Surroundings) -> Iterator[Object]:
+    """The aggregator follows a name by itself; an address wants an EndpointSlice, an older one Endpoints."""
     port: Object = {"name": PORT_NAME, "port": service.port, "protocol": "TCP", "targetPort": server.port}
     if not server.is_address:
         yield _service(service, {"type": "ExternalName", "externalName": server.host, "ports": [port]})
         return
     yield _service(service, {"ports": [port]})
+    ports = [{"name": PORT_NAME, "port": server.port, "protocol": "TCP"}]
     metadata = _named(service, f"{service.name}-external")
     metadata["labels"] |= {
         "kubernetes.io/service-name": service.name,
@@ -187,15 +187,16 @@ def _external_objects(service: ServiceAt, server: External) -> Iterator[Object]:
         "metadata": metadata,
         "addressType": f"IPv{ipaddress.ip_address(server.host).version}",
         "endpoints": [{"addresses": [server.host], "conditions": {"ready": True}}],
-        "ports": [{"name": PORT_NAME, "port": server.port, "protocol": "TCP"}],
+        "ports": ports,
     }
+    if around.reads_endpoints:
+        yield _endpoints(service, server, ports)
 
 
-def _endpoints(service: ServiceAt, server: External) -> Object:
+def _endpoints(service: ServiceAt, server: External, ports: list[Object]) -> Object:
     """The same once more for an older aggregator; kept from being mirrored into a second EndpointSlice."""
     metadata = _named(service, service.name)
     metadata["labels"] |= {"endpointslice.kubernetes.io/skip-mirror": "true"}
-    ports = [{"name": PORT_NAME, "port": server.port, "protocol": "TCP"}]
     return {
         "apiVersion": "v1",
         "kind": "Endpoints",
@@ -302,5 +303,5 @@ def _selector(service: ServiceAt) -> dict[str, str]:
 def _named(service: ServiceAt, name: str, namespace: str | None = None) -> Object:
     """Metadata; `namespace` is the Service's unless said otherwise, "" for none."""
     where = service.namespace if namespace is None else namespace
-    labels = _selector(service) | {"app.kubernetes.io/managed-by": "aggctl"}
+    labels = _selector(service) | {MANAGED_BY: "aggctl"}
     return {"name": name, **({"namespace": where} if where else {}), "labels": labels}
